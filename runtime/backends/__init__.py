@@ -1,0 +1,1 @@
+"""One file per inference library; vendor objects never leave their file."""
