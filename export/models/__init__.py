@@ -1,0 +1,1 @@
+"""The networks, as small torch modules whose state-dict keys are the authors' own. They know no file format."""

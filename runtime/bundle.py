@@ -1,0 +1,196 @@
+"""Reads a bundle, and believes none of it before every byte was hashed.
+
+A bundle is copied over networks and USB sticks and lies on devices for years, so a missing, shortened or
+altered file, or a link where a file belongs, is an error before anything reaches a model's parser. This module
+reads only: `store` writes bundles, `manifest` says what they list, and backends load the graphs.
+"""
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import BundleError, StorageError
+from .golden import Golden, decode_golden
+from .manifest import MANIFEST_NAME, MAX_BYTES, SUFFIXES, FileEntry, GraphEntry, Manifest, parse
+
+CHUNK = 1 << 20
+_MEND = "export again or copy the bundle again"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose every listed file was hashed when it was opened.
+
+    Attributes:
+        root: The folder.
+        manifest: What it holds.
+    """
+
+    root: Path
+    manifest: Manifest
+
+    def entry(self, part: str, precision: str, target: str | None = None) -> GraphEntry:
+        """The first listed graph of that part and precision, made for `target` if one is named.
+
+        Raises:
+            BundleError: There is none; the message lists what there is.
+        """
+        for entry in self.manifest.graphs:
+            if (entry.part, entry.precision) == (part, precision) and target in (None, *entry.targets):
+                return entry
+        wanted = f"a graph of {part} in {precision}" + (f" for {target}" if target else "")
+        there = ", ".join(_describe(entry) for entry in self.manifest.graphs) or "no graph at all"
+        raise BundleError(wanted, there, "choose one of these, or add it with `medsam-edge quantize`")
+
+    def graph(self, part: str, precision: str, target: str | None = None) -> Path:
+        """Where the graph that `entry` chooses lies.
+
+        Raises:
+            BundleError: There is none; the message lists what there is.
+        """
+        return self.root / self.entry(part, precision, target).file
+
+    def golden_cases(self) -> tuple[Golden, ...]:
+        """Read every golden case, hashing it once more.
+
+        Raises:
+            BundleError: A file changed since the bundle was opened, or is no golden case.
+        """
+        return tuple(self._golden(entry) for entry in self.manifest.golden)
+
+    def record(self, kind: str) -> dict[str, object]:
+        """Read the record of that kind, hashing it once more.
+
+        Raises:
+            BundleError: There is none (the message lists what there is), or it is not a JSON object.
+        """
+        for entry in self.manifest.records:
+            if entry.name == kind:
+                return _record(self._read(entry), entry)
+        there = ", ".join(entry.name for entry in self.manifest.records) or "no record at all"
+        raise BundleError(
+            f"a record of {kind}", there, "make it first, for example with `medsam-edge verify`"
+        )
+
+    def _golden(self, entry: FileEntry) -> Golden:
+        golden = decode_golden(self._read(entry))
+        if golden.id != entry.name:
+            raise BundleError(f"golden case {entry.name!r} in {entry.file}", repr(golden.id), _MEND)
+        return golden
+
+    def _read(self, entry: FileEntry) -> bytes:
+        with _open_regular(self.root, entry.file) as descriptor:
+            data = b"".join(_chunks(descriptor, entry.bytes))
+        _compare(entry, len(data), hashlib.sha256(data).hexdigest())
+        return data
+
+
+def open_bundle(path: str | Path) -> Bundle:
+    """Open a bundle and hash every file that it lists.
+
+    Raises:
+        BundleError: No bundle, or one with a missing, shortened, altered or linked file.
+        StorageError: A file that cannot be read.
+    """
+    root = Path(path)
+    _check_folder(root)
+    with _open_regular(root, MANIFEST_NAME) as descriptor:
+        manifest = parse(b"".join(_chunks(descriptor, MAX_BYTES)))
+    for folder, entries in manifest.entries().items():
+        if entries:
+            _check_subfolder(root, folder)
+        for entry in entries:
+            _verify(root, entry)
+    return Bundle(root, manifest)
+
+
+def _check_folder(root: Path) -> None:
+    if (root / MANIFEST_NAME).is_symlink() or (root / MANIFEST_NAME).exists():
+        return
+    mend = "name the folder that `medsam-edge export` wrote"
+    if root.suffix == ".onnx" and root.is_file():
+        mend = "an ONNX graph alone has no profile; export its checkpoint with `medsam-edge export`"
+    if root.is_dir():
+        names = sorted(entry.name for entry in root.iterdir())[:5]
+        found = f"the folder {root} with {', '.join(names)}" if names else f"the empty folder {root}"
+    else:
+        found = f"the file {root}" if root.exists() else f"nothing at {root}"
+    raise BundleError(f"a bundle: a folder with a {MANIFEST_NAME}", found, mend)
+
+
+def _check_subfolder(root: Path, folder: str) -> None:
+    # O_NOFOLLOW guards only the last part of a path, so the folders are looked at too.
+    if (root / folder).is_symlink():
+        raise BundleError(f"a folder {folder} inside {root}", "a symbolic link", _MEND)
+
+
+def _verify(root: Path, entry: GraphEntry | FileEntry) -> None:
+    hasher, size = hashlib.sha256(), 0
+    with _open_regular(root, entry.file) as descriptor:
+        for chunk in _chunks(descriptor, entry.bytes):
+            hasher.update(chunk)
+            size += len(chunk)
+        if size > entry.bytes:
+            size = os.fstat(descriptor).st_size
+    _compare(entry, size, hasher.hexdigest())
+
+
+def _compare(entry: GraphEntry | FileEntry, size: int, sha256: str) -> None:
+    if size != entry.bytes:
+        raise BundleError(f"{entry.bytes} bytes in {entry.file}", f"{size} bytes", _MEND)
+    if sha256 != entry.sha256:
+        raise BundleError(f"{entry.file} as exported", f"an altered file with the hash {sha256}", _MEND)
+
+
+@contextmanager
+def _open_regular(root: Path, name: str) -> Iterator[int]:
+    """A descriptor of a plain file: never a link, nor a pipe or device that would block or never end."""
+    try:
+        # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
+        descriptor = os.open(root / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unreadable(root, name, error) from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise BundleError(f"a plain file {name}", f"something else in {root}", _MEND)
+        yield descriptor
+    except OSError as error:
+        raise _unreadable(root, name, error) from error
+    finally:
+        os.close(descriptor)
+
+
+def _chunks(descriptor: int, expected: int) -> Iterator[bytes]:
+    """The file's bytes, stopping just after it proves longer than expected."""
+    left = expected + 1
+    while left and (chunk := os.read(descriptor, min(CHUNK, left))):
+        left -= len(chunk)
+        yield chunk
+
+
+def _unreadable(root: Path, name: str, error: OSError) -> BundleError | StorageError:
+    path = root / name
+    if path.is_symlink():
+        return BundleError(f"a plain file {name}", f"a symbolic link in {root}", _MEND)
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return BundleError(f"the file {name}, which the manifest lists", f"none in {root}", _MEND)
+    return StorageError(f"a readable file {path}", str(error), "check the permissions and the disk")
+
+
+def _record(data: bytes, entry: FileEntry) -> dict[str, object]:
+    try:
+        record = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"a record in JSON in {entry.file}", str(error), _MEND) from error
+    if not isinstance(record, dict):
+        raise BundleError(f"a JSON object in {entry.file}", type(record).__name__, _MEND)
+    return record
+
+
+def _describe(entry: GraphEntry) -> str:
+    return f"{entry.part} in {entry.precision} ({entry.form}; {', '.join(entry.targets) or 'any target'})"

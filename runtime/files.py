@@ -1,0 +1,132 @@
+"""Reads and writes files so that nothing half-done survives and every failure names its remedy.
+
+A file is written beside its destination and renamed over it: after a crash or on a full disk the old content
+is still there, or nothing. Knows nothing about what the bytes mean.
+"""
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from .errors import StorageError
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space on that disk or write to another one",
+    errno.EDQUOT: "free some of your quota on that disk or write to another one",
+    errno.EFBIG: "raise the file size limit (`ulimit -f`) or write to a disk that takes larger files",
+    errno.EACCES: "give yourself permission to it, or choose another path",
+    errno.EPERM: "give yourself permission to it, or choose another path",
+    errno.EROFS: "choose a path on a disk that is not mounted read-only",
+    errno.ENOENT: "check the spelling, and create the missing folder if there is one",
+    errno.ENOTDIR: "choose a path whose parents are all folders",
+    errno.EISDIR: "name a file, not a folder",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "break the circle of symbolic links",
+    errno.EIO: "check the disk, it returned an input/output error",
+    errno.EMFILE: "close other files or raise the limit (`ulimit -n`)",
+}
+
+
+@contextmanager
+def _explained(expected: str, path: Path) -> Iterator[None]:
+    """Turn what the operating system says about `path` into a StorageError."""
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        remedy = _REMEDIES.get(error.errno or 0, "check the path and the disk, then try again")
+        raise StorageError(expected, f"“{reason}” at {path}", remedy) from error
+    except ValueError as error:  # a NUL character or an unencodable one inside the name
+        raise StorageError(expected, f"{error} in the path {str(path)!r}", "choose a plain path") from error
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a regular file for reading; the caller closes it.
+
+    Raises:
+        StorageError: `path` is missing, is no regular file (a folder, a pipe, a device), or may not be read.
+    """
+    expected = "a file that can be read"
+    with _explained(expected, path):
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
+            kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
+            raise StorageError(expected, f"{kind} at {path}", "name a regular file")
+        return open(path, "rb")
+
+
+def list_folder(folder: Path) -> list[Path]:
+    """Name everything in a folder, sorted.
+
+    Raises:
+        StorageError: It is missing, no folder, or may not be read.
+    """
+    with _explained("a folder that can be read", folder):
+        return sorted(folder.iterdir())
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """Read a whole file of at most `limit` bytes.
+
+    Raises:
+        StorageError: As `open_file`, or the file is larger than `limit`.
+    """
+    with open_file(path) as stream, _explained("a file that can be read", path):
+        data = stream.read(limit + 1) if os.fstat(stream.fileno()).st_size <= limit else None
+    if (
+        data is None or len(data) > limit
+    ):  # the second where the file grew, or lies about its size as /proc does
+        raise StorageError(f"a file of at most {limit:,} bytes", f"a larger one at {path}", "check the path")
+    return data
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, and make it survive a power cut.
+
+    A symbolic link stays one: the file that it points to is replaced.
+
+    Raises:
+        StorageError: The path cannot be written or the disk is full. What was there before is still there.
+    """
+    expected = "a path that can be written"
+    with _explained(expected, path):
+        target = Path(os.path.realpath(path))
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "")
+        if target.exists() and not target.is_file():  # root would rename over /dev/null and break the machine
+            raise StorageError(expected, f"a pipe, socket or device at {path}", "name a regular file")
+        temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+        try:
+            _write_synced(temporary, data)
+            os.replace(temporary, target)
+        finally:
+            with suppress(OSError):  # after the rename there is nothing to remove
+                os.unlink(temporary)
+    _sync_folder(target.parent)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    """Create `path` and return once its bytes are on the disk."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable, on the file systems that offer it; the file itself is whole either way."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
