@@ -7,7 +7,7 @@ import numpy as np
 
 from .phantom_canvas import Canvas, canvas
 from .phantom_shapes import Field, Outlines, Shape, arc, blob, lobes, organ, placed, region, ribbon, wedge
-from .phantom_textures import blur, cloud, smooth, speckle, white
+from .phantom_textures import blur, smooth, speckle, white
 
 
 def ultrasound(rng: np.random.Generator, shape: Shape) -> Canvas:
@@ -15,7 +15,7 @@ def ultrasound(rng: np.random.Generator, shape: Shape) -> Canvas:
     ground = rng.uniform(0.3, 0.55)
     sheet = canvas(rng, shape, (0.85, 1.2), 0.3, ground)
     layers = np.linspace(0, 1, shape[0], dtype=np.float32)[:, None] + 0.05 * smooth(rng, shape, 3)
-    sheet.image += rng.uniform(0.0, 0.08) * np.sin(rng.uniform(10, 40) * layers) + 0.05 * cloud(rng, shape, 6)
+    sheet.image += rng.uniform(0.0, 0.08) * np.sin(rng.uniform(10, 40) * layers) + 0.05 * sheet.texture()
     for _ in range(int(rng.integers(1, 4))):  # bands of fascia
         spot = (rng.uniform(-0.5, 0.5), rng.uniform(-0.8, 0.8))
         band = placed([arc(rng, 0.4, 0.04, 2.0)], spot, rng.uniform(0.4, 0.9), rng.uniform(-0.3, 0.3))
@@ -58,13 +58,9 @@ def _soft(sheet: Canvas, outlines: Outlines, sigma: float) -> Field:
 def _chambers(sheet: Canvas, ground: float) -> None:
     """A bright wall around dark chambers, as a heart or a foetal head has."""
     rng = sheet.rng
-    spot, size, angle = (
-        (rng.uniform(-0.2, 0.2), rng.uniform(-0.1, 0.2)),
-        rng.uniform(0.4, 0.65),
-        rng.uniform(0, 6),
-    )
-    shell = placed([blob(rng, 0.12) * (1, rng.uniform(0.6, 0.85))], spot, size, angle)
-    hollow = placed([o * 0.82 + 0.18 * o.mean(0) for o in shell])
+    spot, size = (rng.uniform(-0.2, 0.2), rng.uniform(-0.1, 0.2)), rng.uniform(0.4, 0.65)
+    shell = placed([blob(rng, 0.12) * (1, rng.uniform(0.6, 0.85))], spot, size, rng.uniform(0, 6))
+    hollow = [o * 0.82 + 0.18 * o.mean(0) for o in shell]
     wall = sheet.region(shell, hollow)
     sheet.paint(sheet.region(hollow), ground * 0.4, fuzz=1)
     sheet.paint(wall, ground + rng.uniform(0.2, 0.4), fuzz=1)
@@ -86,7 +82,8 @@ def _through_the_probe(rng: np.random.Generator, echo: Field) -> Field:
     shadow = 1 - rng.uniform(0, 0.4) * np.clip(columns, 0, 1) * depth
     fade = np.exp(-rng.uniform(0.0, 0.7) * depth)
     measured = np.clip(echo, 0.02, None) * (1 - strength + strength * grain) * shadow * fade
-    return np.power(np.clip(measured, 0, None), rng.uniform(0.7, 1.0)).astype(np.float32)
+    compressed: Field = np.power(np.clip(measured, 0, None), rng.uniform(0.7, 1.0))
+    return compressed
 
 
 def _cut_to_fan(sheet: Canvas) -> None:
@@ -129,7 +126,7 @@ def _bone(sheet: Canvas, outlines: Outlines, density: float, claim: bool) -> Non
     rng = sheet.rng
     where = sheet.region(outlines)
     rim = where.cover - blur(where.cover, rng.uniform(1.5, 3.5))
-    grain = 0.06 * cloud(rng, sheet.shape, 25)[where.window]
+    grain = 0.06 * sheet.texture()[where.window]
     sheet.add(where, density * (1 + 1.1 * np.clip(rim, 0, None) + grain))
     if claim:
         sheet.claim(where, covers=False)
@@ -137,20 +134,20 @@ def _bone(sheet: Canvas, outlines: Outlines, density: float, claim: bool) -> Non
 
 def _soft_tissue(sheet: Canvas, outlines: Outlines, density: float) -> None:
     where = sheet.region(outlines)
-    profile = blur(where.cover, 4) * (1 + 0.1 * cloud(sheet.rng, sheet.shape, 5)[where.window])
+    profile = blur(where.cover, 4) * (1 + 0.1 * sheet.texture()[where.window])
     sheet.add(where, density * profile)
 
 
 def femur(rng: np.random.Generator) -> Outlines:
     """Shaft, neck, head and trochanters, head up and to the left, about one unit high."""
-    knee, elbow = np.array([rng.uniform(-0.1, 0.25), 1.3]), np.array([0.2, -0.3])
+    knee, elbow = np.array([rng.uniform(-0.1, 0.3), rng.uniform(1.2, 3.0)]), np.array([0.2, -0.3])
     head = np.array([rng.uniform(-0.5, -0.3), rng.uniform(-0.8, -0.6)])
     along = np.linspace(0, 1, 41)[:, None]
     shaft = ribbon(
         elbow + along * (knee - elbow), rng.uniform(0.14, 0.19) * (1 + 0.25 * (1 - along[:, 0]) ** 3), 20
     )
     neck = ribbon(elbow + along * (head - elbow), rng.uniform(0.14, 0.19) * (1.25 - 0.3 * along[:, 0]), 20)
-    ball = placed([blob(rng, 0.03)], (head[0], head[1]), rng.uniform(0.22, 0.27))
+    ball = placed([blob(rng, 0.03)], head, rng.uniform(0.22, 0.27))
     greater = placed([blob(rng, 0.12)], (0.3, -0.42), (0.14, 0.22), -0.2)
     lesser = placed([blob(rng, 0.12)], (0.06, 0.02), (0.12, 0.12))
     return [shaft, neck, *ball, *greater, *lesser]
@@ -163,7 +160,7 @@ def _hip(sheet: Canvas) -> None:
     _soft_tissue(sheet, [blob(rng, 0.08) * (1.3, 1.1) + np.array([0, -0.3])], rng.uniform(0.1, 0.3))
     for side in (-1, 1) if both else (1,):
         place = (side * 0.52, 0.25) if both else (rng.uniform(-0.1, 0.2), rng.uniform(0.1, 0.3))
-        thigh = placed([arc(rng, 0.1, 0.4)], (place[0], place[1] + size), size * 1.6, np.pi / 2)
+        thigh = placed([arc(rng, 0.1, 0.22)], (place[0], place[1] + 2 * size), size * 2.8, np.pi / 2)
         _soft_tissue(sheet, thigh, rng.uniform(0.15, 0.35))
         bone = placed(femur(rng), place, (side * size, size), rng.uniform(-0.15, 0.15))
         _bone(sheet, bone, rng.uniform(0.3, 0.6), claim=True)
@@ -191,9 +188,7 @@ def _chest(sheet: Canvas) -> None:
     rng = sheet.rng
     _soft_tissue(sheet, [blob(rng, 0.05) * (1.0, 1.1)], rng.uniform(0.5, 0.7))
     for side in (-1, 1):
-        lung = placed(
-            [wedge(rng) * (0.55, 1), blob(rng, 0.2) * 0.5], (side * 0.42, 0), 0.55, rng.uniform(-0.2, 0.2)
-        )
+        lung = placed(_lung(rng, side), (side * 0.4, -0.05), rng.uniform(0.5, 0.62))
         where = sheet.region(lung)
         sheet.add(where, -rng.uniform(0.28, 0.42) * blur(where.cover, 1.0))
         sheet.claim(where, covers=False)
@@ -211,6 +206,18 @@ def _chest(sheet: Canvas) -> None:
         where = sheet.region(placed(lobes(rng), spot, rng.uniform(0.09, 0.2)))
         sheet.add(where, rng.uniform(0.2, 0.35))
         sheet.claim(where, covers=False)
+
+
+def _lung(rng: np.random.Generator, side: int) -> Outlines:
+    """A pointed apex, a bulging flank, a base hollowed by the diaphragm."""
+    flank = np.array([[-0.45, 1.0], [-0.5, 0.2], [-0.35, -0.6], [0.05, -1.05], [0.35, -0.6]])
+    base = np.array([[0.62, 0.1], [0.78, 1.15], [0.45, 0.85], [0.1, rng.uniform(0.65, 0.85)], [-0.2, 0.8]])
+    corners = np.concatenate((flank, base)) * (1, rng.uniform(0.8, 1.1)) + rng.normal(0, 0.05, (10, 2))
+    closed = np.concatenate((corners, corners[:1]))
+    for _ in range(3):  # cut the corners
+        closed = np.stack((0.75 * closed[:-1] + 0.25 * closed[1:], 0.25 * closed[:-1] + 0.75 * closed[1:]), 1)
+        closed = np.concatenate((closed.reshape(-1, 2), closed[0, :1]))
+    return [closed * (side, 1)]
 
 
 def _limb(sheet: Canvas) -> None:

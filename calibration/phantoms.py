@@ -1,18 +1,20 @@
 """Phantoms: seeded images with boxes and exact masks, for tests, demos, calibration and the demo checkpoint.
 
-`phantom(seed)` gives the same case on every run with the same numpy and Pillow. Seven modalities, shapes that
-neither a filled box nor its ellipse approximates well, contrasts from clear to faint, things without a box between
-them. What each modality looks like is in phantom_sections, phantom_projections and phantom_photographs; this module
-knows only how a scene becomes a case. Phantoms are not patients: they rank no model for clinical use.
+`phantom(seed)` gives the same case on every run with the same numpy and Pillow. Seven modalities, shapes
+that neither a filled box nor its ellipse approximates well, contrasts from clear to faint, things without a
+box between them. What each modality looks like is in phantom_sections, phantom_projections and
+phantom_photographs; this module knows only how a scene becomes a case. Phantoms are not patients: they rank
+no model for clinical use.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 import numpy as np
 
 from ..runtime.errors import CaseError
-from ..runtime.types import Boxes, Case, Image, Masks
-from . import phantom_photographs, phantom_projections, phantom_sections
+from ..runtime.types import Boxes, Case, Image, Mask, Masks
+from . import phantom_microscopy, phantom_photographs, phantom_projections, phantom_sections
 from .phantom_canvas import Canvas
 from .phantom_shapes import Field, Shape
 
@@ -25,12 +27,13 @@ _SCENES: dict[str, Scene] = {
     "X-ray": phantom_projections.xray,
     "endoscopy": phantom_photographs.endoscopy,
     "dermoscopy": phantom_photographs.dermoscopy,
-    "microscopy": phantom_photographs.microscopy,
+    "microscopy": phantom_microscopy.microscopy,
 }
 MODALITIES: tuple[str, ...] = tuple(_SCENES)
 
 _MOST_OBJECTS, _MOST_NUCLEI = 6, 16
 _LEAST_PIXELS, _LEAST_SIDE, _LARGEST_SHARE = 40, 6, 0.7
+_LEAST_CONTRAST, _FAINTEST = 1.6, 0.03  # in noise sigmas, and of the whole range
 _LEAST_VISIBLE = 0.45  # share of an object that may not be covered by later ones
 
 
@@ -46,8 +49,8 @@ def phantom(
         jitter: Each side of a tight box moves in or out by at most this share of the box's width or height.
 
     Returns:
-        A case with 1 to 6 objects (microscopy: 16). A mask is what later objects leave visible; X-ray layers are
-        transparent and may overlap.
+        A case with 1 to 6 objects (microscopy: 16). A mask is what later objects leave visible; X-ray layers
+        are transparent and may overlap.
 
     Raises:
         CaseError: If no such modality exists.
@@ -97,20 +100,54 @@ def _scene(rng: np.random.Generator, name: str, size: Shape) -> tuple[Image, Mas
 
 
 def _chosen(rng: np.random.Generator, sheet: Canvas, most: int) -> Masks:
-    usable = [mask for mask, area in zip(sheet.objects, sheet.areas, strict=True) if _usable(mask, area)]
-    keep = np.sort(rng.permutation(len(usable))[: rng.integers(most // 2, most + 1)])
-    return np.array([usable[index] for index in keep], dtype=bool).reshape(-1, *sheet.shape)
+    wanted = int(rng.integers(most // 2, most + 1))
+    order = rng.permutation(len(sheet.objects)).tolist()
+    usable = (index for index in order if _usable(sheet, index))
+    keep = sorted(islice(usable, wanted))
+    return np.array([sheet.objects[index] for index in keep], dtype=bool).reshape(-1, *sheet.shape)
 
 
-def _usable(mask: Masks, area: int) -> bool:
-    visible = int(mask.sum())
-    if visible < max(_LEAST_PIXELS, _LEAST_VISIBLE * area) or visible > _LARGEST_SHARE * mask.size:
+def _usable(sheet: Canvas, index: int) -> bool:
+    """Whether enough of an object is left, in pixels and in contrast."""
+    mask = sheet.objects[index]
+    visible = np.count_nonzero(mask)
+    if (
+        visible < max(_LEAST_PIXELS, _LEAST_VISIBLE * sheet.areas[index])
+        or visible > _LARGEST_SHARE * mask.size
+    ):
         return False
     x_min, y_min, x_max, y_max = _bounds(mask)
-    return min(x_max - x_min, y_max - y_min) >= _LEAST_SIDE
+    if min(x_max - x_min, y_max - y_min) + 1 < _LEAST_SIDE:
+        return False
+    window = ..., slice(max(y_min - 5, 0), y_max + 6), slice(max(x_min - 5, 0), x_max + 6)
+    return _stands_out(sheet.image[window], mask[window])
 
 
-def _bounds(mask: Masks) -> tuple[int, int, int, int]:
+def _stands_out(image: Field, mask: Mask) -> bool:
+    """Whether the pixels around an object differ from its mean by more than noise, in any channel."""
+    near = mask.copy()
+    for step in (1, 2):
+        near[step:] |= near[:-step]
+        near[:-step] |= near[step:]
+        near[:, step:] |= near[:, :-step]
+        near[:, :-step] |= near[:, step:]
+    around = near & ~mask
+    for channel in image.reshape(-1, *mask.shape):
+        steps = np.abs(channel[1:] - channel[:-1])
+        noise = max(_sigma(steps[part[1:] & part[:-1]]) for part in (mask, around))
+        spread = float(np.mean((channel[around] - channel[mask].mean()) ** 2))
+        if spread > noise**2 + max(_LEAST_CONTRAST * noise, _FAINTEST) ** 2:
+            return True
+    return False
+
+
+def _sigma(steps: Field) -> float:
+    """Noise from the absolute differences of neighbours; the median ignores the few that are edges."""
+    middle = len(steps) // 2
+    return 1.05 * float(np.partition(steps, middle)[middle]) if len(steps) else 0.0
+
+
+def _bounds(mask: Mask) -> tuple[int, int, int, int]:
     """First and last column and row of a `(H, W)` mask, as x_min, y_min, x_max, y_max."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
@@ -122,7 +159,8 @@ def _boxes(rng: np.random.Generator, masks: Masks, jitter: float) -> Boxes:
     sides = np.tile(tight[:, 2:] - tight[:, :2], 2)
     moved = tight + rng.uniform(-1, 1, tight.shape) * np.clip(jitter, 0, 0.45) * sides
     height, width = masks.shape[1:]
-    return np.clip(moved, 0, np.tile([width - 1, height - 1], 2)).astype(np.float32)
+    boxes: Boxes = np.clip(moved, 0, np.tile([width - 1, height - 1], 2)).astype(np.float32)
+    return boxes
 
 
 def _developed(rng: np.random.Generator, image: Field) -> Image:
@@ -130,4 +168,4 @@ def _developed(rng: np.random.Generator, image: Field) -> Image:
     levels = np.clip(image, 0, 1) ** np.float32(np.exp(rng.normal(0, 0.15)))
     levels = np.float32(rng.uniform(0.85, 1.0)) * levels + np.float32(rng.uniform(0.0, 0.04))
     pixels = np.clip(levels * 255 + 0.5, 0, 255).astype(np.uint8)
-    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
+    return np.stack((pixels, pixels, pixels) if pixels.ndim == 2 else pixels, axis=2)

@@ -6,6 +6,7 @@ it wants.
 """
 
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -18,9 +19,18 @@ from .errors import UsageError
 from .types import AnyArray
 
 _INTACT = "copy or create the file again"
-# literal_eval on a hostile header overflows the parser's stack with one of the last two
-_HEADER_ERRORS = (ValueError, TypeError, EOFError, OSError, zlib.error, RecursionError, MemoryError)
 _DATA_ERRORS = (ValueError, EOFError, OSError, zlib.error, zipfile.BadZipFile)
+# NumPy's parser lets Python's own errors through and warns about headers that Python 2 wrote; literal_eval on
+# a hostile header overflows the stack with one of the last two.
+_HEADER_ERRORS = (
+    *_DATA_ERRORS,
+    TypeError,
+    SyntaxError,
+    tokenize.TokenError,
+    Warning,
+    RecursionError,
+    MemoryError,
+)
 # RuntimeError: an encrypted member; NotImplementedError: a feature of zip that Python lacks
 _ZIP_ERRORS = (*_DATA_ERRORS, RuntimeError, NotImplementedError, KeyError)
 
@@ -81,6 +91,10 @@ def _read_header(stream: IO[bytes], name: str) -> ArrayHeader:
     except _HEADER_ERRORS as error:
         found = f"a damaged header ({type(error).__name__})"
         raise UsageError(f"{name} in NumPy's .npy format", found, _INTACT) from error
+    if any(size < 0 for size in header.shape):
+        raise UsageError(
+            f"{name} with sizes of 0 or more", f"a damaged header with shape {header.shape}", _INTACT
+        )
     if header.dtype.hasobject:
         remedy = "save it again with a numeric dtype: unpickling would run whatever code the file holds"
         raise UsageError(f"{name} as plain numbers", "pickled Python objects", remedy)

@@ -1,8 +1,8 @@
 """Reads a bundle, and believes none of it before every byte was hashed.
 
 A bundle is copied over networks and USB sticks and lies on devices for years, so a missing, shortened or
-altered file, or a link where a file belongs, is an error before anything reaches a model's parser. This module
-reads only: `store` writes bundles, `manifest` says what they list, and backends load the graphs.
+altered file, or a link where a file belongs, is an error before anything reaches a model's parser. This
+module reads only: `store` writes bundles, `manifest` says what they list, and backends load the graphs.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .errors import BundleError, StorageError
 from .golden import Golden, decode_golden
-from .manifest import MANIFEST_NAME, MAX_BYTES, SUFFIXES, FileEntry, GraphEntry, Manifest, parse
+from .manifest import MANIFEST_NAME, MAX_BYTES, FileEntry, GraphEntry, Manifest, parse
 
 CHUNK = 1 << 20
 _MEND = "export again or copy the bundle again"
@@ -73,9 +73,7 @@ class Bundle:
             if entry.name == kind:
                 return _record(self._read(entry), entry)
         there = ", ".join(entry.name for entry in self.manifest.records) or "no record at all"
-        raise BundleError(
-            f"a record of {kind}", there, "make it first, for example with `medsam-edge verify`"
-        )
+        raise BundleError(f"a record of {kind}", there, "make it first, as `medsam-edge verify` does")
 
     def _golden(self, entry: FileEntry) -> Golden:
         golden = decode_golden(self._read(entry))

@@ -8,7 +8,7 @@ import fcntl
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from .errors import StorageError, UsageError
@@ -20,7 +20,11 @@ _HASHED = re.compile(r"[0-9a-f]{64}(\.[a-z]+)")
 
 
 def check_destination(path: Path) -> None:
-    """Refuse to write where somebody else's files lie."""
+    """Refuse to write where somebody else's files lie.
+
+    Raises:
+        UsageError: The path is a file, or a folder that holds something else than a bundle.
+    """
     if not path.exists():
         return
     if not path.is_dir():
@@ -56,12 +60,14 @@ def is_temporary(name: str) -> bool:
 
 
 def is_ours(folder: str, name: str) -> bool:
+    """Whether only a bundle's writer gives such a name to a file in that folder."""
     hashed = _HASHED.fullmatch(name)
     return is_temporary(name) or (hashed is not None and hashed[1] == SUFFIXES[folder])
 
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
+    """Turn what the operating system says into a StorageError."""
     try:
         yield
     except OSError as error:
@@ -70,28 +76,34 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def lock(folder: Path) -> int:
-    """Take the folder's lock, which the kernel drops if this process dies."""
+    """Take the folder's lock and return its descriptor; the kernel drops the lock if this process dies.
+
+    Raises:
+        StorageError: Another process holds it.
+    """
     while True:
-        descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(descriptor), os.stat(folder / LOCK_NAME)):
+        with ExitStack() as stack:
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(folder / LOCK_NAME, flags, 0o600)
+            stack.callback(os.close, descriptor)
+            if _take(descriptor, folder):
+                stack.pop_all()
                 return descriptor
-        except FileNotFoundError:
-            pass  # the holder removed the file between the opening and the locking: try the next one
-        except BaseException as error:
-            os.close(descriptor)
-            if isinstance(error, BlockingIOError):
-                raise _busy(folder) from error
-            raise
-        os.close(descriptor)
 
 
-def _busy(folder: Path) -> StorageError:
-    found = "another process that is writing it now"
-    return StorageError(
-        f"to be alone in writing {folder}", found, "wait until it is done, or choose another path"
-    )
+def _take(descriptor: int, folder: Path) -> bool:
+    """Lock the file; False where its holder has removed it since it was opened, so that it guards nothing."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(descriptor), os.stat(folder / LOCK_NAME))
+    except FileNotFoundError:
+        return False
+    except BlockingIOError as error:
+        found, mend = (
+            "another process that is writing it now",
+            "wait until it is done, or choose another path",
+        )
+        raise StorageError(f"to be alone in writing {folder}", found, mend) from error
 
 
 def _no_place(found: str) -> UsageError:

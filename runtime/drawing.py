@@ -45,7 +45,7 @@ def overlay(image: Image, masks: Masks, boxes: Boxes) -> Image:
         boxes: float32 `(N, 4)` in pixels of `image`, inclusive corners.
 
     Returns:
-        uint8 `(kH, kW, 3)`: a small image is enlarged by a whole number k, to 512 pixels or, for a crowd, 1024.
+        uint8 `(kH, kW, 3)`: a small image is enlarged by a whole number k (a crowded one more).
 
     Raises:
         ImageError: The image is no RGB image, or the masks are of another size.

@@ -1,9 +1,9 @@
-"""Golden cases: what the source checkpoint answered, kept beside the graphs so that a device can check itself.
+"""Golden cases: what the source checkpoint answered, so that a device can check its own answers.
 
 A golden case travels as an npz whose bytes depend on its content alone, so that the same case has the same
 hash on every machine: members in a fixed order, fixed time stamps, no compression (zlib's output differs
-between builds, and a member that is not compressed cannot be a bomb). Text is UTF-8 in uint8, so that a reader
-in C++ needs no numpy string type. This module knows nothing of bundles or of how an answer is computed.
+between builds, and a member that is not compressed cannot be a bomb). Text is UTF-8 in uint8, so that a
+reader in C++ needs no numpy string type. This module knows neither bundles nor how an answer is computed.
 """
 
 import io

@@ -1,7 +1,7 @@
 """What a bundle says about itself: model, profile, parts, and every file with its hash.
 
-`seal` stamps a manifest with the digest of its own canonical form, `encode` gives its bytes, and `parse` takes
-bytes from anywhere and trusts nothing in them: not the schema, the digest, the size, the depth or a file name.
+`seal` stamps a manifest with the digest of its own canonical form, `encode` gives its bytes, and `parse`
+takes bytes from anywhere and trusts nothing in them: not the schema, the digest, the size or a file name.
 This module never touches the disk; `bundle` reads what is listed here, `store` writes it.
 """
 
@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from reprlib import repr as short
 from typing import NoReturn
 
-from .. import __version__
+from medsam_edge import __version__
+
 from .errors import BundleError
 from .schema import from_json, to_json
 
@@ -153,9 +154,8 @@ def seal(manifest: Manifest) -> Manifest:
 
 def encode(manifest: Manifest) -> bytes:
     """The bytes of `manifest.json`: indented for people, the schema first."""
-    return (json.dumps(to_json(manifest), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(
-        "utf-8"
-    )
+    text = json.dumps(to_json(manifest), indent=2, ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode("utf-8")
 
 
 def parse(data: bytes) -> Manifest:

@@ -1,8 +1,8 @@
 """How alike two masks are: the Dice coefficient, the normalised surface Dice (NSD), and their summary.
 
 NSD follows Nikolov et al. 2018 ("Deep learning to achieve clinically applicable segmentation of head and neck
-anatomy") in two dimensions: the contour lives on the corners between pixels, each corner carries the length of
-contour that passes it, and the corners within a tolerance of the other contour are counted by that length.
+anatomy") in two dimensions: the contour lives on the corners between pixels, each corner carries the length
+of contour that passes it, and the corners within a tolerance of the other contour are counted by that length.
 numpy only, and exact. This module knows nothing of models, cases or limits: a gate decides elsewhere.
 """
 
@@ -62,8 +62,8 @@ def surface_dice(
 ) -> float:
     """The share of both contours that lies within `tolerance` of the other contour.
 
-    A mask that touches the image's border has its contour there too. Two empty masks agree: 1.0; one empty mask
-    has no contour to be near: 0.0.
+    A mask that touches the image's border has its contour there too. Two empty masks agree: 1.0; one empty
+    mask has no contour to be near: 0.0.
 
     Args:
         a: A mask `(H, W)`.
@@ -72,8 +72,8 @@ def surface_dice(
         spacing: Size of a pixel `(row, column)`.
 
     Raises:
-        UsageError: The masks differ in shape or are not bool, the tolerance is negative, or the spacing is not
-            positive.
+        UsageError: The masks differ in shape or are not bool, the tolerance is negative, or the spacing is
+            not positive.
     """
     _check(a, b)
     if not (tolerance >= 0 and all(0 < step < math.inf for step in spacing)):
@@ -112,8 +112,8 @@ def _reach(shape: tuple[int, ...], tolerance: float, spacing: tuple[float, float
 def _corner_codes(mask: Mask, reach: tuple[int, int]) -> _Corners:
     """The 2 x 2 neighbourhood of every corner as four bits; 0 and 15 are not on the contour."""
     padded = np.pad(mask, [(reach[0] + 1,) * 2, (reach[1] + 1,) * 2]).astype(np.uint8)
-    above = padded[:-1, :-1] << 3 | padded[:-1, 1:] << 2
-    codes: _Corners = above | padded[1:, :-1] << 1 | padded[1:, 1:]
+    above = 8 * padded[:-1, :-1] + 4 * padded[:-1, 1:]
+    codes: _Corners = (above + 2 * padded[1:, :-1] + padded[1:, 1:]).astype(np.uint8, copy=False)
     codes[codes == 15] = 0
     return codes
 

@@ -1,9 +1,9 @@
 """Resizing as the source models do it, without the libraries they do it with.
 
-Two maps, both linear and separable, so each is a pair of products with one banded matrix per axis: the image resize
-of `skimage.transform.resize(order=3, anti_aliasing=True)` and the mask resize of
-`torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`. The matrices are cached per pair of sizes.
-Knows nothing about models, boxes or profiles.
+Two maps, both linear and separable, so each is a pair of products with one banded matrix per axis: the image
+resize of `skimage.transform.resize(order=3, anti_aliasing=True)` and the mask resize of
+`torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`. The matrices are cached per pair of
+sizes. Knows nothing about models, boxes or profiles.
 """
 
 from collections.abc import Iterator
@@ -17,13 +17,15 @@ import numpy.typing as npt
 from .errors import ImageError, UsageError
 from .types import AnyArray, Image, Masks
 
-BLOCK = 64  # output samples per matrix block: larger wastes products on zeros, smaller wastes calls
+# Output samples per matrix block: larger wastes products on zeros, smaller wastes calls.
+CUBIC_BLOCK, BILINEAR_BLOCK = 32, 128
 POLE = np.sqrt(3.0) - 2.0  # of the cubic B-spline prefilter (Unser 1993, part II, table I)
 PREFILTER_REACH = {"float32": 13, "float64": 28}  # |POLE| ** reach is below the precision's own rounding
-# In exact arithmetic a flat region of 7s stays 7 and truncates to 7. float32 products err by up to about 5e-5 at
-# 255 and would draw 6s, so values this close to an integer are taken to be that integer. The price is a different
-# grey level in 0.02 % of the other pixels; float64 would need no such margin but takes twice the time.
-MARGIN = {"float32": 2e-4, "float64": 1e-9}
+# In exact arithmetic a flat region of 7s stays 7 and truncates to 7. float32 products err by up to 1e-4 and
+# would draw 6s, so values this close below an integer are taken to be that integer. The price is another grey
+# level in 0.015 % of the other pixels; float64 would need almost no margin but takes twice the time.
+MARGIN = {"float32": 1.5e-4, "float64": 1e-9}
+CENTRE = 128  # subtracted on the way, because the error grows with the magnitude: this halves it
 
 Floats: TypeAlias = npt.NDArray[np.floating]
 
@@ -33,7 +35,7 @@ class Block:
     """A run of output samples along one axis and the input samples they are made of.
 
     Attributes:
-        out: The output samples, at most `BLOCK` of them.
+        out: The output samples, a block's length or, at the end, fewer.
         source: The input samples outside which every weight is zero.
         weights: `(len(out), len(source))`; each row sums to 1.
     """
@@ -50,9 +52,10 @@ def resize_cubic_antialias(image: Image, size: int, *, dtype: type[np.floating] 
     """Stretch an image to a square, as MedSAM_Inference.py of bowang-lab/MedSAM does.
 
     Equals `skimage.transform.resize(image, (size, size), order=3, preserve_range=True,
-    anti_aliasing=True).astype(np.uint8)`: Gaussian filter along the axes that shrink, cubic spline through the
-    filtered samples, clip to the range of the image, truncate. Where the exact result is an integer
-    (flat regions), that library's own double rounding decides between two grey levels; there this may differ by 1.
+    anti_aliasing=True).astype(np.uint8)`: Gaussian filter along the axes that shrink, cubic spline through
+    the filtered samples, clip to the range of the image, truncate. Where the exact result is an integer (flat
+    regions between the extremes), that library's own rounding in the last bit decides between two grey levels
+    and truncation shows it; this takes the integer, so there the two may differ by 1.
 
     Args:
         image: uint8 `(H, W, 3)`.
@@ -67,13 +70,15 @@ def resize_cubic_antialias(image: Image, size: int, *, dtype: type[np.floating] 
         UsageError: If `size` is below 1.
     """
     _check(image, size)
-    height, width = image.shape[:2]
-    if (height, width) == (size, size):
-        return np.ascontiguousarray(image.transpose(2, 0, 1)).transpose(1, 2, 0)
-    if _is_grey(image):
+    if image.shape[:2] == (size, size):
+        planes = np.ascontiguousarray(image.transpose(2, 0, 1))
+    elif _is_grey(image):
         plane = _resize_planes(np.ascontiguousarray(image[:, :, :1]), size, np.dtype(dtype))
-        return np.repeat(plane, 3, axis=0).transpose(1, 2, 0)
-    return _resize_planes(image, size, np.dtype(dtype)).transpose(1, 2, 0)
+        planes = np.repeat(plane, 3, axis=0)
+    else:
+        planes = _resize_planes(image, size, np.dtype(dtype))
+    result: Image = planes.transpose(1, 2, 0)
+    return result
 
 
 def bilinear(maps: npt.NDArray[np.float32], height: int, width: int) -> npt.NDArray[np.float32]:
@@ -101,8 +106,8 @@ def bilinear(maps: npt.NDArray[np.float32], height: int, width: int) -> npt.NDAr
 def bilinear_above(maps: npt.NDArray[np.float32], height: int, width: int, threshold: float) -> Masks:
     """`bilinear(maps, height, width) > threshold`, without its float maps and without its idle work.
 
-    A weighted mean of values that are all at or below the threshold is not above it, so only the tiles that see a
-    larger value are computed: a small structure costs a fraction of a large one.
+    A weighted mean of values that are all at or below the threshold is not above it, so only the tiles that
+    see a larger value are computed: a small structure costs a fraction of a large one.
 
     Args:
         maps: float32 `(N, h, w)`.
@@ -127,9 +132,8 @@ def bilinear_above(maps: npt.NDArray[np.float32], height: int, width: int, thres
 
 
 def _check(image: Image, size: int) -> None:
-    found = f"{getattr(image, 'dtype', type(image).__name__)} {getattr(image, 'shape', '')}"
-    shape = getattr(image, "shape", ())
-    if getattr(image, "dtype", None) != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        found = f"{image.dtype} {image.shape}"
         raise ImageError("a non-empty uint8 image (H, W, 3)", found, "convert the image to 8-bit RGB")
     if size < 1:
         raise UsageError("a size of at least 1 pixel", str(size), "give the model's image size")
@@ -145,40 +149,26 @@ def _resize_planes(image: Image, size: int, dtype: np.dtype[np.floating]) -> Ima
     """uint8 `(H, W, C)` to uint8 `(C, S, S)`, both axes through their matrices, clipped and truncated."""
     height, width, channels = image.shape
     rows, columns = _cubic_axis(height, size, dtype.name), _cubic_axis(width, size, dtype.name)
-    # Samples (column, channel) x output rows: the transposed product puts the channels beside the columns, so that
-    # the second product reads each channel in place and writes planes.
-    middle = np.empty((width * channels, size), dtype)
+    planes = np.empty((channels, size, size), np.uint8)
+    low, high = image.min(), image.max()
     for block in rows:
         strip = image[block.source].reshape(-1, width * channels).astype(dtype)
-        np.matmul(strip.T, block.weights.T, out=middle[:, block.out])
-    by_column = middle.reshape(width, channels, size)
-    planes = np.empty((channels, size, size), np.uint8)
-    low, high, margin = image.min(), image.max(), _margin(height, width, size, dtype.name)
-    for channel in range(channels):
-        for block in columns:
-            tile = by_column[block.source, channel].T @ block.weights.T
-            tile += margin
-            planes[channel, :, block.out] = np.clip(tile, low, high, out=tile)
+        strip -= CENTRE
+        # Transposed, the channels lie beside the columns, so the next product reads each channel in place.
+        narrow = (strip.T @ block.weights.T).reshape(width, channels, -1)
+        values = _across(narrow, columns, size)
+        values += CENTRE + MARGIN[dtype.name]
+        planes[:, block.out] = np.clip(values, low, high, out=values)
     return planes
 
 
-@lru_cache(maxsize=64)
-def _margin(height: int, width: int, size: int, precision: str) -> float:
-    """What to add before truncation: towards the side on which the source's rounding leaves flat regions.
-
-    Its Gaussian kernel sums to 1 only within double rounding, and where it sums to less, a flat 7 becomes
-    6.999999999999999 and then 6, for most grey levels at once.
-    """
-    levels = sums = np.arange(256.0)
-    for n in (height, width):
-        kernel = _gaussian_kernel(n, size)
-        centre = kernel.size // 2
-        total = sums * kernel[centre]
-        for weight in kernel[:centre]:  # the order of summation of scipy.ndimage.correlate1d: the last bit decides
-            total = total + (sums + sums) * weight
-        sums = total
-    falls = np.count_nonzero(sums < levels) > levels.size // 2
-    return -MARGIN[precision] if falls else MARGIN[precision]
+def _across(narrow: Floats, columns: Axis, size: int) -> Floats:
+    """Resize the columns of a strip: `(W, C, rows)` to `(C, rows, S)`."""
+    values = np.empty((narrow.shape[1], narrow.shape[2], size), narrow.dtype)
+    for channel in range(narrow.shape[1]):
+        for block in columns:
+            np.matmul(narrow[block.source, channel].T, block.weights.T, out=values[channel, :, block.out])
+    return values
 
 
 @lru_cache(maxsize=64)
@@ -192,7 +182,7 @@ def _cubic_axis(n: int, size: int, precision: str) -> Axis:
     position = (np.arange(size) + 0.5) * (n / size) - 0.5
     first = np.floor(position).astype(np.intp)
     if n == size:
-        return _blocks(first[:, None], np.ones((size, 1)), n, precision)
+        return _blocks(first[:, None], np.ones((size, 1)), CUBIC_BLOCK, precision)
     reach = np.abs(np.arange(-PREFILTER_REACH[precision], PREFILTER_REACH[precision] + 1))
     response = np.convolve(-6 * POLE / (1 - POLE**2) * POLE**reach, _gaussian_kernel(n, size))
     weights = np.zeros((size, response.size + 3))
@@ -200,7 +190,7 @@ def _cubic_axis(n: int, size: int, precision: str) -> Axis:
         weights[:, tap : tap + response.size] += spline[:, None] * response
     weights /= weights.sum(axis=1, keepdims=True)
     offsets = np.arange(weights.shape[1]) - response.size // 2 - 1
-    return _blocks(_mirror(first[:, None] + offsets, n), weights, n, precision)
+    return _blocks(_mirror(first[:, None] + offsets, n), weights, CUBIC_BLOCK, precision)
 
 
 def _cubic_spline(t: Floats) -> tuple[Floats, Floats, Floats, Floats]:
@@ -210,16 +200,18 @@ def _cubic_spline(t: Floats) -> tuple[Floats, Floats, Floats, Floats]:
 
 
 def _gaussian_kernel(n: int, size: int) -> Floats:
-    """The anti-aliasing kernel from n samples to `size`, float64, summing to 1; `[1.]` unless the axis shrinks.
+    """The anti-aliasing kernel from n samples to `size`, float64, sum 1; `[1.]` unless the axis shrinks.
 
-    sigma is `(n / size - 1) / 2` (scikit-image, transform.resize); the kernel ends at 4 sigma (scipy.ndimage).
+    sigma is `(n / size - 1) / 2` (scikit-image, transform.resize) and the kernel ends at 4 sigma, rounded to
+    whole samples (scipy.ndimage.gaussian_filter1d).
     """
     sigma = max(0.0, (n / size - 1) / 2)
     if sigma <= 1e-15:
         return np.ones(1)
     radius = int(4 * sigma + 0.5)
-    kernel = np.exp(-0.5 / sigma**2 * np.arange(-radius, radius + 1) ** 2)
-    return kernel / kernel.sum()
+    kernel: Floats = np.exp(-0.5 / sigma**2 * np.arange(-radius, radius + 1) ** 2)
+    kernel /= kernel.sum()
+    return kernel
 
 
 def _mirror(index: npt.NDArray[np.intp], n: int) -> npt.NDArray[np.intp]:
@@ -230,20 +222,24 @@ def _mirror(index: npt.NDArray[np.intp], n: int) -> npt.NDArray[np.intp]:
 
 @lru_cache(maxsize=64)
 def _bilinear_axis(n: int, size: int) -> Axis:
-    """The two-tap matrix of `align_corners=False`; coordinates in float32, as torch computes them."""
-    scale = np.float32(n) / np.float32(size)
-    position = np.maximum(scale * (np.arange(size, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5), 0)
+    """The two-tap matrix of `align_corners=False`.
+
+    torch computes the coordinates in float32 with one rounding at the end (fused multiply and subtract); far
+    from the origin, exact ones would differ by 2e-5 of a sample.
+    """
+    scale = np.float64(np.float32(n) / np.float32(size))
+    position = np.maximum(scale * (np.arange(size) + 0.5) - 0.5, 0).astype(np.float32)
     first = np.minimum(position.astype(np.intp), n - 1)
     t = position - first.astype(np.float32)
     columns = np.stack([first, np.minimum(first + 1, n - 1)], axis=1)
-    return _blocks(columns, np.stack([1 - t, t], axis=1), n, "float32")
+    return _blocks(columns, np.stack([1 - t, t], axis=1), BILINEAR_BLOCK, "float32")
 
 
-def _blocks(columns: npt.NDArray[np.intp], weights: Floats, n: int, precision: str) -> Axis:
+def _blocks(columns: npt.NDArray[np.intp], weights: Floats, length: int, precision: str) -> Axis:
     """Cut a matrix, given as `(size, taps)` columns and weights, into dense blocks along its diagonal."""
     blocks = []
-    for start in range(0, len(columns), BLOCK):
-        taps, values = columns[start : start + BLOCK], weights[start : start + BLOCK]
+    for start in range(0, len(columns), length):
+        taps, values = columns[start : start + length], weights[start : start + length]
         low, high = int(taps.min()), int(taps.max()) + 1
         dense = np.zeros((len(taps), high - low))
         np.add.at(dense, (np.arange(len(taps))[:, None], taps - low), values)

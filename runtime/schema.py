@@ -57,7 +57,7 @@ def _encode(value: object, where: str) -> object:
     raise _wrong(where, "a value that JSON can hold", value)
 
 
-def _decode(kind: Any, value: object, where: str) -> object:
+def _decode(kind: Any, value: object, where: str) -> object:  # noqa: ANN401 - a type form, not a class
     origin, args = get_origin(kind), get_args(kind)
     if kind is object:
         return _encode(value, where)

@@ -6,25 +6,24 @@ process that was killed leaves only files that the next commit removes. This mod
 graphs compute; `bundle` reads what it wrote. A bundle on a device is never written.
 """
 
-import fcntl
 import hashlib
 import json
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 
-from .. import __version__
-from .errors import BundleError, StorageError, UsageError
+from medsam_edge import __version__
+
+from .claim import LOCK_NAME, check_destination, explained, is_ours, is_temporary, lock
+from .errors import BundleError
 from .files import read_bytes, write_atomic
 from .golden import Golden, encode_golden
 from .manifest import (
     MANIFEST_NAME,
     SCHEMA,
-    SCHEMA_FAMILY,
     SUFFIXES,
     FileEntry,
     GraphEntry,

@@ -15,8 +15,8 @@ from .loop import Stage, train
 def main(
     out: Annotated[Path, typer.Option(help="Folder for the state, the log and the finished checkpoint.")],
     cases: Annotated[Path | None, typer.Option(help="Case folder; its `calibration` split is trained on.")] = None,
-    half_steps: Annotated[int, typer.Option(help="Steps at half the image size.")] = 4500,
-    full_steps: Annotated[int, typer.Option(help="Steps at the full image size.")] = 900,
+    half_steps: Annotated[int, typer.Option(help="Steps at half the image size.")] = 2600,
+    full_steps: Annotated[int, typer.Option(help="Steps at the full image size.")] = 600,
     seed: Annotated[int, typer.Option(help="Seed of weights, samples and order.")] = 0,
 ) -> None:
     """Train the demo checkpoint, or continue the run that stands in OUT."""

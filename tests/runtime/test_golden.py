@@ -1,6 +1,7 @@
 import io
 import zipfile
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,7 +79,7 @@ def test_the_bytes_hold_no_pickle_no_compression_and_no_date() -> None:
         ("reference", np.zeros((2, 9, 7), bool)),
     ],
 )
-def test_arrays_that_do_not_belong_together_are_refused(field: str, value: np.ndarray) -> None:
+def test_arrays_that_do_not_belong_together_are_refused(field: str, value: Any) -> None:  # noqa: ANN401
     with pytest.raises(BundleError, match=f"{field} of golden case 'ct-1'"):
         encode_golden(replace(a_golden(), **{field: value}))
 

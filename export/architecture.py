@@ -1,0 +1,99 @@
+"""Says which network a state dict belongs to, from its keys and shapes alone, and builds it.
+
+Source of the layout: segment_anything/build_sam.py. Everything but the decoder's head count shows in the shapes. What
+shapes cannot tell, MedSAM from plain SAM, is the profile's business.
+"""
+
+from collections.abc import Mapping
+
+import torch
+
+from ..runtime.errors import CheckpointError
+from .models.config import SamConfig
+from .models.sam import Sam
+
+Tensors = Mapping[str, torch.Tensor]
+
+KNOWN = "SAM1-type with a ViT image encoder (MedSAM ViT-B, its fine-tunes, the demo)"
+# Recognised, so that the message can name them; not exported.
+_FOREIGN = {
+    "vision_encoder.": "a Hugging Face SamModel",
+    "image_encoder.patch_embed.seq.": "TinyViT (LiteMedSAM or MobileSAM)",
+    "image_encoder.backbone.": "EfficientViT-SAM (MedficientSAM, DAFT)",
+    "image_encoder.features.": "RepViT (Rep-MedSAM)",
+    "image_encoder.trunk.": "the SAM 2 family (MedSAM2)",
+    "decoder5.": "SAM3D",
+}
+_BLOCKS = "image_encoder.blocks."
+
+
+def config_of(tensors: Tensors) -> SamConfig:
+    """Read the configuration off the shapes.
+
+    Raises:
+        CheckpointError: If this is no SAM1-type model; the message names the keys that were seen.
+    """
+    try:
+        return _config_of(tensors)
+    except (KeyError, IndexError, ZeroDivisionError) as error:
+        raise _unknown(tensors) from error
+
+
+def model_of(tensors: Tensors) -> Sam:
+    """Build the network and load the weights, every key accounted for.
+
+    Raises:
+        CheckpointError: If the architecture is unknown, or a key is missing, left over or of another shape.
+    """
+    config = config_of(tensors)
+    with torch.device("meta"):
+        model = Sam(config)
+    _check_keys({name: tuple(value.shape) for name, value in model.state_dict().items()}, tensors)
+    model.load_state_dict(dict(tensors), assign=True)
+    return model.eval().requires_grad_(False)
+
+
+def _config_of(tensors: Tensors) -> SamConfig:
+    _, grid, _, width = tensors["image_encoder.pos_embed"].shape
+    patch = tensors["image_encoder.patch_embed.proj.weight"].shape[-1]
+    depth = 1 + max(int(name.removeprefix(_BLOCKS).split(".")[0]) for name in tensors if name.startswith(_BLOCKS))
+    tables = [tensors[f"{_BLOCKS}{index}.attn.rel_pos_h"] for index in range(depth)]
+    spans = [(len(table) + 1) // 2 for table in tables]
+    windows = sorted(set(spans) - {grid})
+    return SamConfig(
+        image_size=grid * patch,
+        patch_size=patch,
+        embed_dim=width,
+        depth=depth,
+        num_heads=width // tables[0].shape[1],
+        mlp_dim=len(tensors[f"{_BLOCKS}0.mlp.lin1.bias"]),
+        window_size=windows[0] if windows else grid,
+        global_blocks=tuple(index for index, span in enumerate(spans) if span == grid),
+        prompt_dim=tensors["prompt_encoder.no_mask_embed.weight"].shape[1],
+        decoder_mlp_dim=len(tensors["mask_decoder.transformer.layers.0.mlp.lin1.bias"]),
+    )
+
+
+def _unknown(tensors: Tensors) -> CheckpointError:
+    name = next((name for prefix, name in _FOREIGN.items() if any(key.startswith(prefix) for key in tensors)), None)
+    if name is not None:
+        return CheckpointError(KNOWN, f"{name}, which this version does not export", "use one of the former")
+    seen = ", ".join(list(tensors)[:4])
+    return CheckpointError(
+        f"{KNOWN}, with keys such as image_encoder.pos_embed",
+        f"{len(tensors)} keys of an unknown architecture: {seen}, …",
+        "export the state dict of the whole model under the authors' keys",
+    )
+
+
+def _check_keys(wanted: Mapping[str, tuple[int, ...]], tensors: Tensors) -> None:
+    missing = [name for name in wanted if name not in tensors]
+    extra = [name for name in tensors if name not in wanted]
+    other = [name for name in wanted if name in tensors and tuple(tensors[name].shape) != wanted[name]]
+    if not (missing or extra or other):
+        return
+    groups = {"missing": missing, "left over": extra, "of another shape": other}
+    found = "; ".join(f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in groups.items() if names)
+    raise CheckpointError(
+        f"exactly the {len(wanted)} tensors of a SAM1-type model", found, "export the state dict of the whole model"
+    )

@@ -1,0 +1,154 @@
+"""Opens a checkpoint: whatever file a person has, to a state dict under the authors' keys.
+
+`.pth`, `.pt`, `.ckpt` and `.bin` go through a child process (see unpickle); `.safetensors` is read directly. Nothing
+is guessed about preprocessing: that is the profile, and weights do not say it.
+"""
+
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+
+from ..runtime.errors import CheckpointError, StorageError
+
+SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
+PREFIXES = ("module.", "model.", "sam.")
+UNPICKLE_SECONDS = 600
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """Weights as the user has them.
+
+    Attributes:
+        path: The file.
+        sha256: Hash of the file's bytes.
+        weights_sha256: Hash of names, shapes and float32 values: the same for every way of saving the same weights.
+        tensors: State dict, prefixes stripped, floating tensors as float32.
+        profile: The profile that the file states about itself (safetensors metadata `profile`), or None.
+    """
+
+    path: Path
+    sha256: str
+    weights_sha256: str
+    tensors: dict[str, torch.Tensor]
+    profile: str | None = None
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint without running anything that it contains.
+
+    Raises:
+        StorageError: If the file is not there or cannot be read.
+        CheckpointError: If it is no checkpoint, is damaged, or holds code.
+    """
+    file_hash, profile = _hash_file(path), None
+    if path.suffix == ".safetensors":
+        tensors = _read_safetensors(path, path)
+        profile = _stated_profile(path)
+    elif path.suffix in SUFFIXES:
+        tensors = _read_pickle(path)
+    else:
+        raise CheckpointError(
+            f"a checkpoint ending in {', '.join(SUFFIXES)}", path.name, "name the file with the weights"
+        )
+    tensors = {name: _plain(tensor) for name, tensor in _unprefixed(tensors).items()}
+    return Checkpoint(path, file_hash, weights_hash(tensors), tensors, profile)
+
+
+def weights_hash(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Hash names, shapes and float32 bytes in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.to(torch.float32).contiguous() if tensor.is_floating_point() else tensor.contiguous()
+
+
+def _unprefixed(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Strip what data-parallel and Lightning wrappers put before every key, as often as it stands there."""
+    for prefix in PREFIXES * 2:
+        if tensors and all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors
+
+
+def _hash_file(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    except OSError as error:
+        remedy = "name an existing, readable checkpoint file"
+        raise StorageError("a checkpoint file", f"{path}: {error.strerror}", remedy) from error
+    return digest.hexdigest()
+
+
+def _read_safetensors(path: Path, original: Path) -> dict[str, torch.Tensor]:
+    try:
+        tensors: dict[str, torch.Tensor] = load_file(path)
+    except (SafetensorError, ValueError, OSError) as error:
+        raise _damaged(original, str(error)) from error
+    if not tensors:
+        raise CheckpointError("tensors in the checkpoint", f"none in {original.name}", "name the file with the weights")
+    return tensors
+
+
+def _stated_profile(path: Path) -> str | None:
+    with safe_open(path, framework="pt") as file:
+        return (file.metadata() or {}).get("profile")
+
+
+def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
+    with tempfile.TemporaryDirectory(prefix="medsam-edge-") as folder:
+        target = Path(folder) / "weights.safetensors"
+        answer = _unpickle(path, target)
+        match answer["state"]:
+            case "ok":
+                return _read_safetensors(target, path)
+            case "code":
+                raise CheckpointError(
+                    "a state dict (tensors only)",
+                    f"{path.name} is a pickle that wants to run code: {answer['detail']}",
+                    "in the training code, save model.state_dict() instead of the module, and export that file",
+                )
+            case "no-tensors":
+                raise CheckpointError(
+                    "a state dict (names and tensors)",
+                    f"{path.name} holds {answer['detail']} without tensors",
+                    "save model.state_dict() and export that file",
+                )
+            case _:
+                raise _damaged(path, answer["detail"])
+
+
+def _unpickle(path: Path, target: Path) -> dict[str, str]:
+    command = [sys.executable, "-m", "medsam_edge.export.unpickle", str(path.resolve()), str(target)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=UNPICKLE_SECONDS, check=False)
+        answer: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    except (subprocess.TimeoutExpired, IndexError, ValueError):
+        return {"state": "damaged", "detail": "the process that read it died"}
+    return answer
+
+
+def _damaged(path: Path, detail: str) -> CheckpointError:
+    return CheckpointError(
+        "a whole checkpoint file",
+        f"{path.name} cannot be read: {detail}",
+        "download or copy it again and compare its size with the original's",
+    )

@@ -1,0 +1,122 @@
+"""From torch modules to ONNX bytes that keep the graph contract (docs/bundle.md).
+
+Static shapes but for N, opset 18, ir_version 10, one self-contained file a part, checked by ONNX's own checker. It
+knows nothing of weights files and bundles.
+"""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+import torch
+from torch import nn
+
+from ..runtime.manifest import PartSpec, TensorSpec
+from .models.config import SamConfig
+from .models.sam import DecoderGraph, EncoderGraph, Sam
+
+OPSET = 18
+IR_VERSION = 10  # the newest that ONNX Runtime 1.23 reads
+FORM = "plain"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One exported part: its interface and its ONNX bytes."""
+
+    spec: PartSpec
+    data: bytes
+
+
+def export_encoder(model: Sam) -> Graph:
+    """Export `image` uint8 `[1, 3, S, S]` to `image_embedding` float32 `[1, 256, E, E]`."""
+    spec = encoder_spec(model.config)
+    side = model.config.image_size
+    image = torch.arange(3 * side * side, dtype=torch.int64).remainder(251).to(torch.uint8)
+    return _export(EncoderGraph(model), (image.reshape(1, 3, side, side),), spec, None)
+
+
+def export_decoder(model: Sam) -> Graph:
+    """Export `image_embedding` and `boxes` `[N, 4]` to `low_res_logits` `[N, 1, 4E, 4E]` and `iou_predictions`."""
+    spec = decoder_spec(model.config)
+    embedding = torch.zeros(1, model.config.prompt_dim, model.config.grid, model.config.grid)
+    # Three boxes: torch would take one for a constant and two for a coincidence with the box's two corners.
+    boxes = torch.tensor([[8.0, 8.0, 64.0, 64.0]]).repeat(3, 1)
+    dynamic = {"image_embedding": None, "boxes": {0: torch.export.Dim("N", min=1, max=65536)}}
+    return _export(DecoderGraph(model), (embedding, boxes), spec, dynamic)
+
+
+def encoder_spec(config: SamConfig) -> PartSpec:
+    """Return the encoder's interface."""
+    image = TensorSpec("image", "uint8", (1, 3, config.image_size, config.image_size))
+    return PartSpec("encoder", (image,), (_embedding_spec(config),))
+
+
+def decoder_spec(config: SamConfig) -> PartSpec:
+    """Return the decoder's interface."""
+    side = 4 * config.grid
+    return PartSpec(
+        "decoder",
+        (_embedding_spec(config), TensorSpec("boxes", "float32", ("N", 4))),
+        (
+            TensorSpec("low_res_logits", "float32", ("N", 1, side, side)),
+            TensorSpec("iou_predictions", "float32", ("N", 1)),
+        ),
+    )
+
+
+def _embedding_spec(config: SamConfig) -> TensorSpec:
+    return TensorSpec("image_embedding", "float32", (1, config.prompt_dim, config.grid, config.grid))
+
+
+def _export(
+    module: nn.Module, inputs: tuple[torch.Tensor, ...], spec: PartSpec, dynamic: dict[str, Any] | None
+) -> Graph:
+    with torch.no_grad(), _quiet():
+        program = torch.onnx.export(
+            module.eval(),
+            inputs,
+            input_names=[tensor.name for tensor in spec.inputs],
+            output_names=[tensor.name for tensor in spec.outputs],
+            opset_version=OPSET,
+            dynamic_shapes=dynamic,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    return Graph(spec, finished(program.model_proto))
+
+
+def finished(model: onnx.ModelProto) -> bytes:
+    """Pin the versions that old runtimes read, drop the exporter's notes, check, serialise."""
+    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version = "medsam-edge", ""
+    del model.metadata_props[:]
+    for node in model.graph.node:
+        # Stack traces with the paths of the machine that exported: of no use on a device, and not its business.
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        del value.metadata_props[:]
+    del model.graph.metadata_props[:]
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString(deterministic=True)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's progress and its warnings about packages nobody needs off the terminal."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,191 @@
+"""The `export` verb: checkpoint to a bundle that is committed only after it drew the source's masks.
+
+It joins the other modules of this folder in their order; each step is in its own file.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from ..runtime.backends.base import BackendChoice, GraphSource
+from ..runtime.backends.choose import available, open_backend, resolve, status
+from ..runtime.errors import UsageError
+from ..runtime.golden import Golden
+from ..runtime.manifest import Manifest, Model
+from ..runtime.parity import Check, Limits, MaskRow, TensorRow, compare_masks, compare_tensors, mask_check
+from ..runtime.parity import require, self_consistency, tensor_check
+from ..runtime.predictor import Predictor, ServedBy
+from ..runtime.profile import Profile, profile_named
+from ..runtime.store import BundleWriter
+from ..runtime.types import Case
+from .architecture import model_of
+from .checkpoint import Checkpoint, read_checkpoint
+from .graphs import FORM, Graph, export_decoder, export_encoder
+from .models.sam import Sam
+from .reference import Reference
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What was written, and the parity that allowed it: backend name to its checks."""
+
+    bundle: Path
+    manifest: Manifest
+    parity: dict[str, tuple[Check, ...]]
+
+
+def export_bundle(
+    checkpoint: Path, out: Path, cases: Sequence[Case], profile: str | None = None, say: Say = lambda _: None
+) -> ExportResult:
+    """Export a checkpoint to a bundle.
+
+    Args:
+        checkpoint: The weights.
+        out: The bundle's folder: absent, empty, or a bundle to replace.
+        cases: Golden inputs; the source's answers to them go into the bundle.
+        profile: Name of the profile, or None to take the one that the checkpoint states about itself.
+        say: Told of each step.
+
+    Raises:
+        MissingExtraError: If no backend is here to check the graphs with.
+        CheckpointError, StorageError: As `read_checkpoint`.
+        ParityError: If a backend draws other masks than the source; nothing is written then.
+    """
+    resolve("auto")  # before minutes of work, not after
+    with BundleWriter(out) as writer:
+        say(f"reading {checkpoint.name}")
+        source = read_checkpoint(checkpoint)
+        model = model_of(source.tensors)
+        contract = profile_named(stated_profile(source, profile), model.config.image_size)
+        say("exporting encoder and decoder to ONNX")
+        graphs = (export_encoder(model), export_decoder(model))
+        say(f"asking the source checkpoint about {len(cases)} golden cases")
+        golden = [Reference(model, contract).answer(case) for case in cases]
+        parity = dict(_checked(graphs, contract, golden, say))
+        manifest = _commit(writer, source, model, contract, graphs, golden, parity)
+    return ExportResult(out, manifest, parity)
+
+
+def stated_profile(source: Checkpoint, asked: str | None) -> str:
+    """Return the profile's name: the person's word first, then the file's own.
+
+    Raises:
+        UsageError: If neither says it. Weights do not: MedSAM's and plain SAM's have the same shapes.
+    """
+    name = asked or source.profile
+    if name is None:
+        raise UsageError(
+            "to know which preprocessing the weights were trained with",
+            f"{source.path.name} does not say it, and shapes cannot tell MedSAM from plain SAM",
+            "add --profile medsam if these are MedSAM weights or were fine-tuned with MedSAM's preprocessing",
+        )
+    return name
+
+
+def check_backend(
+    name: str, graphs: Sequence[Graph], profile: Profile, golden: Sequence[Golden], folder: Path
+) -> tuple[Check, ...]:
+    """Run golden cases through freshly exported graphs on one backend, and judge tensors, masks, consistency."""
+    limits = Limits()
+    with opened(name, graphs, profile, folder) as predictor:
+        rows = [_compare(predictor, case) for case in golden]
+        tensors = [tensor for tensor, _ in rows]
+        masks = [row for _, some in rows for row in some]
+        cases = [(case.image, case.boxes) for case in golden]
+        return (
+            tensor_check(tensors, limits),
+            mask_check(masks, limits),
+            *self_consistency(predictor, cases, limits),
+        )
+
+
+@contextmanager
+def opened(name: str, graphs: Sequence[Graph], profile: Profile, folder: Path) -> Iterator[Predictor]:
+    """Open graphs that are in no bundle yet."""
+    choice = resolve(name)
+    sources = [_source(graph, folder) for graph in graphs]
+    encoder, decoder = (open_backend(source, choice) for source in sources)
+    served_by = _served_by(choice, encoder.precision, sources)
+    with Predictor(profile, encoder, decoder, served_by) as predictor:
+        yield predictor
+
+
+def _checked(
+    graphs: Sequence[Graph], profile: Profile, golden: Sequence[Golden], say: Say
+) -> Iterator[tuple[str, tuple[Check, ...]]]:
+    with tempfile.TemporaryDirectory(prefix="medsam-edge-") as folder:
+        for name in available():
+            say(f"comparing {name} with the source")
+            checks = check_backend(name, graphs, profile, golden, Path(folder))
+            require(checks, name)
+            yield name, checks
+
+
+def _compare(predictor: Predictor, case: Golden) -> tuple[TensorRow, tuple[MaskRow, ...]]:
+    embedding = predictor.embed(case.image)
+    masks = predictor.predict(embedding, case.boxes).masks
+    tensor = compare_tensors(case, embedding.tensor.numpy())
+    return tensor, compare_masks(case.id, case.modality, masks, case.masks)
+
+
+def _source(graph: Graph, folder: Path) -> GraphSource:
+    path = folder / f"{graph.spec.name}.onnx"
+    path.write_bytes(graph.data)
+    return GraphSource(path, graph.spec, sha256(graph.data).hexdigest())
+
+
+def _served_by(choice: BackendChoice, precision: str, sources: Sequence[GraphSource]) -> ServedBy:
+    graphs = {source.part.name: source.sha256 for source in sources}
+    return ServedBy(choice.name, status(choice.name).version or "", choice.device, precision, graphs)
+
+
+def _commit(
+    writer: BundleWriter,
+    source: Checkpoint,
+    model: Sam,
+    profile: Profile,
+    graphs: Sequence[Graph],
+    golden: Sequence[Golden],
+    parity: dict[str, tuple[Check, ...]],
+) -> Manifest:
+    for graph in graphs:
+        writer.add_graph(
+            graph.data, part=graph.spec.name, precision="fp32", form=FORM, targets=("onnxruntime", "openvino")
+        )
+    for case in golden:
+        writer.add_golden(case)
+    writer.add_record("export", _record(parity))
+    return writer.commit(
+        model=_model(source, model),
+        profile=profile.to_dict(),
+        pipeline=[graph.spec.name for graph in graphs],
+        parts=[graph.spec for graph in graphs],
+        embedding_size=model.config.grid,
+    )
+
+
+def _record(parity: dict[str, tuple[Check, ...]]) -> dict[str, object]:
+    return {
+        "schema": "medsam-edge/record/export/1",
+        "backends": {
+            name: {"version": status(name).version, "checks": [asdict(check) for check in checks]}
+            for name, checks in parity.items()
+        },
+    }
+
+
+def _model(source: Checkpoint, model: Sam) -> Model:
+    return Model(
+        name=source.path.stem,
+        architecture="sam_vit",
+        config=asdict(model.config),
+        weights_sha256=source.weights_sha256,
+        trained=True,
+        source_file=source.path.name,
+        source_sha256=source.sha256,
+    )

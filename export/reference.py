@@ -1,0 +1,52 @@
+"""The source checkpoint's own answers, in PyTorch float32: what every deployed graph is held against.
+
+It uses the same profile as the runtime, so a difference is the graph's and not the preprocessing's.
+"""
+
+import numpy as np
+import torch
+
+from ..runtime.golden import Golden
+from ..runtime.predictor import MAX_BOXES
+from ..runtime.profile import Profile, boxes_to_encoder, masks_from_logits, preprocess
+from ..runtime.types import AnyArray, Boxes, Case, Image
+from .models.sam import Sam
+
+
+class Reference:
+    """A torch model under a profile; answers cases as the authors' script would."""
+
+    def __init__(self, model: Sam, profile: Profile) -> None:
+        self.model, self.profile = model, profile
+
+    def embed(self, image: Image) -> AnyArray:
+        """Return the embedding `(1, 256, E, E)` of uint8 `(H, W, 3)`."""
+        with torch.inference_mode():
+            return self.model.encode(torch.from_numpy(preprocess(self.profile, image))).numpy()
+
+    def decode(self, embedding: AnyArray, boxes: Boxes, image_hw: tuple[int, int]) -> tuple[AnyArray, AnyArray]:
+        """Return logits `(N, 1, 4E, 4E)` and IoU `(N, 1)` for boxes in pixels of the image."""
+        prompts = torch.from_numpy(boxes_to_encoder(self.profile, boxes, image_hw))
+        with torch.inference_mode():
+            parts = [self.model.decode(torch.from_numpy(embedding), chunk) for chunk in prompts.split(MAX_BOXES)]
+        logits, iou = zip(*parts, strict=True)
+        return torch.cat(logits).numpy(), torch.cat(iou).numpy()
+
+    def answer(self, case: Case) -> Golden:
+        """Run a case through both halves and the profile."""
+        image_hw = (case.image.shape[0], case.image.shape[1])
+        embedding = self.embed(case.image)
+        logits, iou = self.decode(embedding, case.boxes, image_hw)
+        return Golden(
+            id=case.id,
+            modality=case.modality,
+            image=np.ascontiguousarray(case.image),
+            boxes=case.boxes,
+            image_embedding=embedding,
+            low_res_logits=logits,
+            iou_predictions=iou,
+            masks=masks_from_logits(self.profile, logits, image_hw),
+            reference=case.masks,
+        )
+
+

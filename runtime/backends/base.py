@@ -1,0 +1,179 @@
+"""The one seam between this project and an inference library.
+
+A `Backend` is one graph, ready to run. What it is made of stays in its own file; numpy arrays and the small types
+here are all that crosses. It knows nothing of images, boxes or bundles.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ..errors import UsageError
+from ..manifest import PartSpec, TensorSpec
+from ..types import AnyArray
+
+
+class Tensor(Protocol):
+    """A value that may live on a device. `numpy()` brings it to the host; the array is the caller's own."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of all axes."""
+        ...
+
+    @property
+    def dtype(self) -> str:
+        """Numpy's name of the element type."""
+        ...
+
+    def numpy(self) -> AnyArray:
+        """Return the value on the host."""
+        ...
+
+
+@dataclass(frozen=True)
+class HostTensor:
+    """A tensor that is a numpy array already."""
+
+    array: AnyArray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of all axes."""
+        return self.array.shape
+
+    @property
+    def dtype(self) -> str:
+        """Numpy's name of the element type."""
+        return str(self.array.dtype)
+
+    def numpy(self) -> AnyArray:
+        """Return the array itself."""
+        return self.array
+
+
+class Backend(Protocol):
+    """One graph on one device.
+
+    Contract:
+        - `inputs` and `outputs` name the graph's tensors; a dynamic axis is "N".
+        - `run` takes one tensor for each input and returns one for each output. Outputs belong to the caller and
+          stay as they are through later runs: a backend whose library reuses its buffers copies them.
+        - Outputs named in `keep_on_device` may stay there; a backend without device memory returns host tensors.
+        - `run` may be called from many threads; it answers them one after another where the library cannot do more.
+        - `close` may be called twice. After it, `run` must not be called.
+    """
+
+    @property
+    def precision(self) -> str:
+        """The precision that the library says it computes in: "f32", "bf16", "f16"."""
+        ...
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The tensors that `run` wants."""
+        ...
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The tensors that `run` returns."""
+        ...
+
+    def run(self, tensors: Mapping[str, Tensor], keep_on_device: Collection[str] = ()) -> dict[str, Tensor]:
+        """Run the graph once."""
+        ...
+
+    def close(self) -> None:
+        """Release what the library holds."""
+        ...
+
+
+@dataclass(frozen=True)
+class GraphSource:
+    """What a backend is opened from: a file whose hash was checked, and what the manifest says of its tensors."""
+
+    path: Path
+    part: PartSpec
+    sha256: str
+
+
+@dataclass(frozen=True)
+class BackendChoice:
+    """A backend as a person names it: `onnxruntime`, `openvino`, `openvino:GPU`, `openvino:CPU:bf16`.
+
+    Attributes:
+        name: The library.
+        device: The library's own name of the device.
+        precision: Execution precision, stated because a library's default is not what one thinks (OpenVINO takes
+            bf16 by itself on some CPUs).
+        threads: CPU threads, or None for all physical cores.
+    """
+
+    name: str
+    device: str = "CPU"
+    precision: str = "f32"
+    threads: int | None = None
+
+    def __str__(self) -> str:
+        """The shortest form that parses back to the same choice."""
+        if self.precision != _default_precision(self.device):
+            return f"{self.name}:{self.device}:{self.precision}"
+        return self.name if self.device == "CPU" else f"{self.name}:{self.device}"
+
+
+BACKENDS = ("openvino", "onnxruntime", "fake")
+_PRECISIONS = ("f32", "f16", "bf16")
+
+
+def _default_precision(device: str) -> str:
+    # NPUs compute in float16 only; everything else is asked for float32 unless the person says otherwise.
+    return "f16" if device == "NPU" else "f32"
+
+
+def choice_from_text(text: str) -> BackendChoice:
+    """Read `name[:device[:precision]]`.
+
+    Raises:
+        UsageError: If the name or the precision is not known.
+    """
+    name, _, rest = text.partition(":")
+    device, _, precision = rest.partition(":")
+    device = device or "CPU"
+    precision = precision or _default_precision(device)
+    fits = name in BACKENDS and precision in _PRECISIONS
+    if not fits or (name != "openvino" and (device, precision) != ("CPU", "f32")):
+        raise UsageError(
+            "a backend such as onnxruntime, openvino, openvino:GPU, openvino:NPU or openvino:CPU:bf16",
+            repr(text),
+            "name one of these; `medsam-edge doctor` lists what this machine has",
+        )
+    return BackendChoice(name, device, precision)
+
+
+def check_inputs(specs: tuple[TensorSpec, ...], tensors: Mapping[str, Tensor]) -> dict[str, AnyArray]:
+    """Return the host arrays in C order after comparing names, dtypes and fixed axes with the graph's.
+
+    Raises:
+        UsageError: If a tensor is missing, superfluous, or of another dtype or shape.
+    """
+    if {spec.name for spec in specs} != set(tensors):
+        wanted, given = ", ".join(spec.name for spec in specs), ", ".join(tensors)
+        raise UsageError(f"the inputs {wanted}", given or "none", "pass exactly these tensors")
+    for spec in specs:
+        _check_input(spec, tensors[spec.name])
+    return {spec.name: np.ascontiguousarray(tensors[spec.name].numpy()) for spec in specs}
+
+
+def _check_input(spec: TensorSpec, tensor: Tensor) -> None:
+    axes = len(spec.shape) == len(tensor.shape) and all(
+        isinstance(want, str) or want == have for want, have in zip(spec.shape, tensor.shape, strict=True)
+    )
+    if not axes or spec.dtype != tensor.dtype:
+        raise UsageError(
+            f"{spec.name} as {spec.dtype} {list(spec.shape)}",
+            f"{tensor.dtype} {list(tensor.shape)}",
+            "prepare the tensor with the bundle's profile",
+        )

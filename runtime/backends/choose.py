@@ -1,0 +1,95 @@
+"""Which backends are here, which one a name means, and how to open it.
+
+The only place that lists the backends: one `match`, a lazy import in each arm. It knows nothing of bundles.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+
+from ..errors import MissingExtraError
+from .base import BACKENDS, Backend, BackendChoice, GraphSource, choice_from_text
+
+EXTRAS = {"onnxruntime": "ort", "openvino": "openvino"}
+# What `auto` tries, the faster one on Intel processors first. The fake is never chosen by itself.
+LADDER = ("openvino", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class BackendStatus:
+    """What is known of a backend on this machine; `missing` says what to install, or is None."""
+
+    name: str
+    version: str | None
+    devices: tuple[str, ...]
+    missing: str | None
+
+
+def install_hint(extra: str) -> str:
+    """Return the command that installs an extra."""
+    return f"pip install 'medsam-edge[{extra}]'"
+
+
+def status(name: str) -> BackendStatus:
+    """Look for one backend; nothing is compiled."""
+    try:
+        module = _module(name)
+        return BackendStatus(name, module.version(), module.devices(), None)
+    except ImportError:
+        return BackendStatus(name, None, (), install_hint(EXTRAS[name]))
+
+
+def available() -> tuple[str, ...]:
+    """Return the names of the real backends that can be imported, best first."""
+    return tuple(name for name in LADDER if status(name).missing is None)
+
+
+def resolve(text: str) -> BackendChoice:
+    """Turn what a person asked for, or `auto`, into a backend that is here.
+
+    Raises:
+        UsageError: If the name is not known.
+        MissingExtraError: If the backend is not installed; the message lists what is.
+    """
+    here = available()
+    if text == "auto":
+        if not here:
+            raise _missing("an inference backend", here, "openvino")
+        return choice_from_text(here[0])
+    choice = choice_from_text(text)
+    if choice.name != "fake" and choice.name not in here:
+        raise _missing(f"the backend {choice.name}", here, EXTRAS[choice.name])
+    return choice
+
+
+def open_backend(source: GraphSource, choice: BackendChoice) -> Backend:
+    """Open one graph.
+
+    Raises:
+        BundleError: If the library cannot read or compile the graph.
+        EnvironmentError_: If the device is not there.
+    """
+    match choice.name:
+        case "onnxruntime":
+            from .onnxruntime import OnnxRuntimeBackend
+
+            return OnnxRuntimeBackend(source, choice)
+        case "openvino":
+            from .openvino import OpenVinoBackend
+
+            return OpenVinoBackend(source, choice)
+        case _:
+            from .fake import FakeBackend
+
+            return FakeBackend(source, choice)
+
+
+def _module(name: str) -> ModuleType:
+    assert name in BACKENDS
+    return import_module(f".{name}", __package__)
+
+
+def _missing(what: str, here: tuple[str, ...], extra: str) -> MissingExtraError:
+    listed = ", ".join(here) or "no backend at all"
+    remedy = install_hint(extra) if extra == "ort" else f"{install_hint(extra)}, or {install_hint('ort')}"
+    return MissingExtraError(f"{what} on this machine", listed, remedy)

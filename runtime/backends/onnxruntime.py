@@ -1,0 +1,78 @@
+"""ONNX Runtime on the CPU. Its session objects never leave this file."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+from ..errors import BundleError
+from .base import BackendChoice, GraphSource, HostTensor, Tensor, check_inputs
+
+if TYPE_CHECKING:
+    from ..manifest import TensorSpec
+
+
+def devices() -> tuple[str, ...]:
+    """Return the execution providers that the installed package offers.
+
+    Raises:
+        ImportError: If ONNX Runtime is not installed.
+    """
+    import onnxruntime
+
+    return tuple(name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers())
+
+
+def version() -> str:
+    """Return the library's version."""
+    import onnxruntime
+
+    return str(onnxruntime.__version__)
+
+
+class OnnxRuntimeBackend:
+    """A session. `run` is thread-safe: ONNX Runtime's own `run` is, and its outputs are fresh arrays."""
+
+    def __init__(self, source: GraphSource, choice: BackendChoice) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # warnings about constant folding help nobody at the bedside
+        options.intra_op_num_threads = choice.threads or 0
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(source.path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # the library raises a dozen unrelated classes
+            raise _unreadable(source, error) from error
+        self._part = source.part
+        self.precision = "f32"
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The tensors that `run` wants."""
+        return self._part.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The tensors that `run` returns."""
+        return self._part.outputs
+
+    def run(self, tensors: Mapping[str, Tensor], keep_on_device: Collection[str] = ()) -> dict[str, Tensor]:
+        """Run the graph once."""
+        arrays = check_inputs(self.inputs, tensors)
+        names = [spec.name for spec in self.outputs]
+        values = self._session.run(names, arrays)
+        return {name: HostTensor(value) for name, value in zip(names, values, strict=True)}
+
+    def close(self) -> None:
+        """Drop the session."""
+        self._session = None
+
+
+def _unreadable(source: GraphSource, error: Exception) -> BundleError:
+    return BundleError(
+        "a graph that this ONNX Runtime can load",
+        f"{source.path.name}: {error}",
+        f"install a newer onnxruntime than {version()}, or export the bundle again",
+    )

@@ -1,0 +1,243 @@
+"""From pixels and boxes to masks with one bundle and one backend: embed once, prompt as often as you like.
+
+This is the adapter of SAM1-type models (an image encoder and a box-prompted mask decoder). It knows nothing of
+files but the bundle, and nothing of how a backend computes.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from .backends.base import Backend, BackendChoice, GraphSource, HostTensor, Tensor
+from .backends.choose import open_backend, resolve, status
+from .boxes import check_boxes
+from .bundle import Bundle, open_bundle
+from .errors import BundleError
+from .images import as_image
+from .manifest import Manifest, PartSpec
+from .profile import Profile, boxes_to_encoder, masks_from_logits, preprocess
+from .types import AnyArray, Boxes, Logits, Masks
+
+MAX_BOXES = 16
+
+
+@dataclass(frozen=True)
+class ServedBy:
+    """What computed a result: library, device, the precision it says it used, and the graphs' hashes."""
+
+    backend: str
+    version: str
+    device: str
+    precision: str
+    graphs: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Milliseconds of each stage of one call; 0 for a stage that the call did not have."""
+
+    preprocess_ms: float = 0.0
+    encode_ms: float = 0.0
+    decode_ms: float = 0.0
+    postprocess_ms: float = 0.0
+
+    @property
+    def total_ms(self) -> float:
+        """Sum of the stages."""
+        return self.preprocess_ms + self.encode_ms + self.decode_ms + self.postprocess_ms
+
+    def plus(self, other: "Timings") -> "Timings":
+        """Add stage by stage."""
+        return Timings(
+            self.preprocess_ms + other.preprocess_ms,
+            self.encode_ms + other.encode_ms,
+            self.decode_ms + other.decode_ms,
+            self.postprocess_ms + other.postprocess_ms,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """An encoded image, to be prompted with any number of boxes.
+
+    Attributes:
+        tensor: float32 `(1, 256, E, E)`, where the backend keeps it.
+        image_hw: Height and width of the image it came from; boxes are in its pixels.
+        timings: What it cost.
+    """
+
+    tensor: Tensor
+    image_hw: tuple[int, int]
+    timings: Timings
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """One mask for each box.
+
+    Attributes:
+        masks: bool `(N, H, W)` in pixels of the image; they may overlap.
+        low_res_logits: float32 `(N, 1, 4E, 4E)`, as the decoder gave them.
+        iou_predictions: float32 `(N, 1)`, the model's own estimate of its masks, not a probability.
+        timings: What this call cost; `segment` includes the encoder.
+        served_by: What computed it.
+    """
+
+    masks: Masks
+    low_res_logits: Logits
+    iou_predictions: npt.NDArray[np.float32]
+    timings: Timings
+    served_by: ServedBy
+
+
+class Predictor:
+    """A bundle opened on one backend. Use it as a context manager, or call `close`.
+
+    `embed`, `predict` and `segment` may be called from many threads at once.
+
+    Args:
+        profile: The pre- and post-processing contract.
+        encoder: The opened `encoder` part.
+        decoder: The opened `decoder` part.
+        served_by: What to write on each result.
+        max_boxes: Boxes per decoder call. Decoder memory grows with it; results do not depend on it.
+    """
+
+    def __init__(
+        self, profile: Profile, encoder: Backend, decoder: Backend, served_by: ServedBy, max_boxes: int = MAX_BOXES
+    ) -> None:
+        self.profile, self.served_by, self.max_boxes = profile, served_by, max_boxes
+        self._encoder, self._decoder = encoder, decoder
+
+    def embed(self, image: AnyArray) -> Embedding:
+        """Encode an image.
+
+        Args:
+            image: uint8 `(H, W, 3)` RGB, or `(H, W)` grey.
+
+        Raises:
+            ImageError: If the image is of another dtype or shape, empty or too large.
+        """
+        start = time.perf_counter()
+        checked = as_image(image)
+        tensor = HostTensor(preprocess(self.profile, checked))
+        middle = time.perf_counter()
+        embedding = self._encoder.run({"image": tensor}, keep_on_device=("image_embedding",))["image_embedding"]
+        timings = Timings(preprocess_ms=_ms(start, middle), encode_ms=_ms(middle, time.perf_counter()))
+        return Embedding(embedding, (checked.shape[0], checked.shape[1]), timings)
+
+    def predict(self, embedding: Embedding, boxes: npt.ArrayLike) -> Prediction:
+        """Draw one mask per box on an encoded image.
+
+        Args:
+            embedding: From this predictor's `embed`.
+            boxes: `(N, 4)` x_min, y_min, x_max, y_max in pixels of the image.
+
+        Raises:
+            BoxError: If a box is not a finite rectangle with area inside the image.
+            ParityError: If the decoder gives NaN: a wrong mask is never returned.
+        """
+        checked = check_boxes(boxes, embedding.image_hw)
+        parts = list(self._decode(embedding, checked))
+        timings = Timings()
+        for part in parts:
+            timings = timings.plus(part.timings)
+        return Prediction(
+            np.concatenate([part.masks for part in parts]),
+            np.concatenate([part.low_res_logits for part in parts]),
+            np.concatenate([part.iou_predictions for part in parts]),
+            timings,
+            self.served_by,
+        )
+
+    def segment(self, image: AnyArray, boxes: npt.ArrayLike) -> Prediction:
+        """Embed and predict in one call; raises what both raise, and checks the boxes before the encoder runs."""
+        checked = as_image(image)
+        check_boxes(boxes, (checked.shape[0], checked.shape[1]))
+        embedding = self.embed(checked)
+        one = self.predict(embedding, boxes)
+        timings = embedding.timings.plus(one.timings)
+        return Prediction(one.masks, one.low_res_logits, one.iou_predictions, timings, one.served_by)
+
+    def close(self) -> None:
+        """Release both graphs. May be called twice."""
+        self._encoder.close()
+        self._decoder.close()
+
+    def __enter__(self) -> "Predictor":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _decode(self, embedding: Embedding, boxes: Boxes) -> Iterator[Prediction]:
+        prompts = boxes_to_encoder(self.profile, boxes, embedding.image_hw)
+        for first in range(0, len(prompts), self.max_boxes):
+            yield self._decode_chunk(embedding, prompts[first : first + self.max_boxes])
+
+    def _decode_chunk(self, embedding: Embedding, prompts: Boxes) -> Prediction:
+        start = time.perf_counter()
+        outputs = self._decoder.run({"image_embedding": embedding.tensor, "boxes": HostTensor(prompts)})
+        logits, iou = outputs["low_res_logits"].numpy(), outputs["iou_predictions"].numpy()
+        middle = time.perf_counter()
+        masks = masks_from_logits(self.profile, logits, embedding.image_hw)
+        timings = Timings(decode_ms=_ms(start, middle), postprocess_ms=_ms(middle, time.perf_counter()))
+        return Prediction(masks, logits, iou, timings, self.served_by)
+
+
+def load(
+    bundle: str | Path | Bundle, backend: str = "auto", *, max_boxes: int = MAX_BOXES, threads: int | None = None
+) -> Predictor:
+    """Open a bundle on a backend; every file is hashed before a native parser sees it.
+
+    Args:
+        bundle: The folder that `medsam-edge export` wrote, or an opened bundle.
+        backend: `auto`, or a name such as `onnxruntime`, `openvino`, `openvino:GPU`.
+        max_boxes: Boxes per decoder call.
+        threads: CPU threads, or None for the backend's own choice (all physical cores).
+
+    Raises:
+        BundleError: If the bundle is incomplete, altered, or has no graph for this backend.
+        MissingExtraError: If the backend is not installed.
+    """
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+    choice = resolve(backend)
+    choice = BackendChoice(choice.name, choice.device, choice.precision, threads)
+    profile = Profile.from_dict(opened.manifest.profile)
+    encoder = open_backend(_source(opened, "encoder"), choice)
+    decoder = open_backend(_source(opened, "decoder"), choice)
+    return Predictor(profile, encoder, decoder, _served_by(opened, choice, encoder), max_boxes)
+
+
+def _source(bundle: Bundle, part: str) -> GraphSource:
+    entry = bundle.entry(part, "fp32")
+    return GraphSource(bundle.root / entry.file, part_spec(bundle.manifest, part), entry.sha256)
+
+
+def part_spec(manifest: Manifest, name: str) -> PartSpec:
+    """Return what a part takes and gives.
+
+    Raises:
+        BundleError: If the manifest describes no such part.
+    """
+    for part in manifest.parts:
+        if part.name == name:
+            return part
+    there = ", ".join(part.name for part in manifest.parts) or "none"
+    raise BundleError(f"a part {name}", there, "use a bundle of a SAM1-type model with this runtime")
+
+
+def _served_by(bundle: Bundle, choice: BackendChoice, encoder: Backend) -> ServedBy:
+    graphs = {part: bundle.entry(part, "fp32").sha256 for part in ("encoder", "decoder")}
+    return ServedBy(choice.name, status(choice.name).version or "", choice.device, encoder.precision, graphs)
+
+
+def _ms(start: float, end: float) -> float:
+    return (end - start) * 1e3
