@@ -215,9 +215,7 @@ def heart(sheet: Canvas, tissues: Tissues) -> None:
     rng = sheet.rng
     cavity = _body(sheet, tissues).mask(sheet.shape)
     for side in (-1, 1):
-        lung = placed(
-            [wedge(rng)], (side * 0.5, rng.uniform(-0.1, 0.1)), rng.uniform(0.35, 0.5), rng.uniform(0, 6)
-        )
+        lung = placed([wedge(rng)], (side * 0.5, rng.uniform(-0.1, 0.1)), rng.uniform(0.35, 0.5), rng.uniform(0, 6))
         sheet.paint(within(sheet.region(lung), cavity), tissues.air + rng.uniform(0.02, 0.1))
     liver = placed([wedge(rng)], (-0.4, 0.4), 0.4, rng.uniform(0, 6))
     _put(sheet, tissues, liver, cavity)
@@ -238,9 +236,7 @@ def heart(sheet: Canvas, tissues: Tissues) -> None:
         sheet.claim(pool)
 
 
-def _right_ventricle(
-    sheet: Canvas, tissues: Tissues, place: tuple[float, float], size: float, septum: float
-) -> None:
+def _right_ventricle(sheet: Canvas, tissues: Tissues, place: tuple[float, float], size: float, septum: float) -> None:
     rng = sheet.rng
     spot = (place[0] + 1.05 * size * np.cos(septum), place[1] + 1.05 * size * np.sin(septum))
     crescent: Outline = arc(rng, 1.0, rng.uniform(0.4, 0.6), 2.0)

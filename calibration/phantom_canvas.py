@@ -109,9 +109,7 @@ def canvas(
         level: Background: a number, or a colour for an RGB canvas.
     """
     ground = np.asarray(level, dtype=np.float32)
-    image = np.broadcast_to(
-        ground.reshape(-1, 1, 1) if ground.ndim else ground, (*ground.shape, *shape)
-    ).copy()
+    image = np.broadcast_to(ground.reshape(-1, 1, 1) if ground.ndim else ground, (*ground.shape, *shape)).copy()
     scale = float(rng.uniform(*zoom))
     middle = np.array([shape[1], shape[0]]) / 2 + rng.uniform(-0.06, 0.06, 2) * min(shape) * scale
     return Canvas(

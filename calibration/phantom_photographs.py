@@ -46,9 +46,7 @@ def _folds(sheet: Canvas) -> None:
     sheet.paint(sheet.region(vessels), (0.55, 0.12, 0.12), opacity=rng.uniform(0.2, 0.5), fuzz=0.7)
 
 
-def _scattered(
-    rng: np.random.Generator, outline: Outline, count: int, sizes: tuple[float, float]
-) -> Outlines:
+def _scattered(rng: np.random.Generator, outline: Outline, count: int, sizes: tuple[float, float]) -> Outlines:
     """Copies of one outline all over the image."""
     spots, turns = rng.uniform(-1, 1, (count, 2)), rng.uniform(0, 2 * np.pi, count)
     scales = rng.uniform(*sizes, count)
@@ -74,9 +72,7 @@ def _instrument(sheet: Canvas) -> None:
     rng = sheet.rng
     turn = rng.uniform(0, 2 * np.pi)
     spot = (0.75 * np.cos(turn), 0.75 * np.sin(turn))
-    tool = placed(
-        [arc(rng, 0.1, rng.uniform(0.1, 0.2))], spot, rng.uniform(0.4, 0.7), turn + rng.uniform(-0.5, 0.5)
-    )
+    tool = placed([arc(rng, 0.1, rng.uniform(0.1, 0.2))], spot, rng.uniform(0.4, 0.7), turn + rng.uniform(-0.5, 0.5))
     where = sheet.region(tool)
     shade = rng.choice([0.2, 0.6]) + 0.15 * np.sin(np.arange(where.cover.shape[1], dtype=np.float32) / 5)
     sheet.paint(where, tinted(np.broadcast_to(shade, where.cover.shape), (0.95, 1.0, 1.05)))
@@ -139,9 +135,7 @@ def _marks(sheet: Canvas) -> None:
     """A ruler's ticks, a colour chart or a drop of ink: salient, and never an object."""
     rng = sheet.rng
     if rng.random() < 0.4:
-        ticks = [
-            placed([arc(rng, 0, 0.12)], (x, 0.88), 0.05, np.pi / 2)[0] for x in np.arange(-0.9, 0.9, 0.12)
-        ]
+        ticks = [placed([arc(rng, 0, 0.12)], (x, 0.88), 0.05, np.pi / 2)[0] for x in np.arange(-0.9, 0.9, 0.12)]
         sheet.paint(sheet.region(ticks), 0.15)
     if rng.random() < 0.3:
         spot = rng.uniform(-0.9, 0.9, 2)

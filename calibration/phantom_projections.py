@@ -97,8 +97,7 @@ def _cut_to_fan(sheet: Canvas) -> None:
     far = height * sheet.rng.uniform(0.93, 1.0) - apex[1]
     near = height * 0.08 - apex[1]
     edges = [
-        np.stack((apex[0] + r * np.sin(t), apex[1] + r * np.cos(t)), 1)
-        for r, t in ((near, turns), (far, turns[::-1]))
+        np.stack((apex[0] + r * np.sin(t), apex[1] + r * np.cos(t)), 1) for r, t in ((near, turns), (far, turns[::-1]))
     ]
     sector = region(sheet.shape, [np.concatenate(edges)])
     seen = np.zeros(sheet.shape, np.float32)
@@ -143,9 +142,7 @@ def femur(rng: np.random.Generator) -> Outlines:
     knee, elbow = np.array([rng.uniform(-0.1, 0.3), rng.uniform(1.2, 3.0)]), np.array([0.2, -0.3])
     head = np.array([rng.uniform(-0.5, -0.3), rng.uniform(-0.8, -0.6)])
     along = np.linspace(0, 1, 41)[:, None]
-    shaft = ribbon(
-        elbow + along * (knee - elbow), rng.uniform(0.14, 0.19) * (1 + 0.25 * (1 - along[:, 0]) ** 3), 20
-    )
+    shaft = ribbon(elbow + along * (knee - elbow), rng.uniform(0.14, 0.19) * (1 + 0.25 * (1 - along[:, 0]) ** 3), 20)
     neck = ribbon(elbow + along * (head - elbow), rng.uniform(0.14, 0.19) * (1.25 - 0.3 * along[:, 0]), 20)
     ball = placed([blob(rng, 0.03)], head, rng.uniform(0.22, 0.27))
     greater = placed([blob(rng, 0.12)], (0.3, -0.42), (0.14, 0.22), -0.2)
@@ -171,9 +168,7 @@ def _hip(sheet: Canvas) -> None:
 
 def _pelvis(sheet: Canvas, place: tuple[float, float], across: float, size: float) -> None:
     rng = sheet.rng
-    wing = placed(
-        [wedge(rng)], (place[0] - across * 0.5, place[1] - size * 1.6), size * 0.75, rng.uniform(-0.5, 0.5)
-    )
+    wing = placed([wedge(rng)], (place[0] - across * 0.5, place[1] - size * 1.6), size * 0.75, rng.uniform(-0.5, 0.5))
     _bone(sheet, wing, rng.uniform(0.15, 0.35), claim=rng.random() < 0.4)
     ramus = placed(
         [arc(rng, 1.6, 0.22)],
@@ -226,9 +221,7 @@ def _limb(sheet: Canvas) -> None:
     count, angle = int(rng.integers(2, 5)), rng.uniform(-0.6, 0.6) + np.pi / 2
     for index in range(count):
         across = (index - (count - 1) / 2) * rng.uniform(1.2, 1.5) / count
-        _soft_tissue(
-            sheet, placed([arc(rng, 0.1, 0.8 / count)], (across, 0), 1.2, angle), rng.uniform(0.15, 0.3)
-        )
+        _soft_tissue(sheet, placed([arc(rng, 0.1, 0.8 / count)], (across, 0), 1.2, angle), rng.uniform(0.15, 0.3))
         start = rng.uniform(-1.1, -0.7)
         while start < 0.7:
             half = rng.uniform(0.25, 0.5)

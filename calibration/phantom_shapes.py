@@ -128,10 +128,7 @@ def lobes(rng: np.random.Generator) -> Outlines:
     """Two to four blobs that grew together, with clefts between them."""
     count = int(rng.integers(2, 5))
     turns = np.cumsum(rng.uniform(0.9, 2.2, count))
-    return [
-        blob(rng, 0.15) * rng.uniform(0.4, 0.65) + 0.55 * np.array([np.cos(turn), np.sin(turn)])
-        for turn in turns
-    ]
+    return [blob(rng, 0.15) * rng.uniform(0.4, 0.65) + 0.55 * np.array([np.cos(turn), np.sin(turn)]) for turn in turns]
 
 
 def organ(rng: np.random.Generator) -> Outlines:
@@ -160,9 +157,7 @@ def placed(
     angle: float = 0.0,
 ) -> Outlines:
     """The outlines scaled (x, y), then turned by `angle` radians, then moved to `centre` (x, y)."""
-    turn = complex(
-        np.cos(angle), np.sin(angle)
-    )  # no matrix product: BLAS would wake its threads for 72 points
+    turn = complex(np.cos(angle), np.sin(angle))  # no matrix product: BLAS would wake its threads for 72 points
     scales, offset = np.asarray(scale), np.asarray(centre)
     scaled = (np.ascontiguousarray(outline * scales).view(np.complex128) for outline in outlines)
     return [(points * turn).view(np.float64) + offset for points in scaled]

@@ -22,9 +22,7 @@ def resized(field: Field, shape: Shape) -> Field:
 def white(rng: np.random.Generator, shape: Shape) -> Field:
     """Independent noise of unit variance."""
     raw = np.frombuffer(rng.bytes(4 * shape[0] * shape[1]), np.uint8).reshape(4, *shape)
-    total: Field = raw.sum(0, dtype=np.int16).astype(
-        np.float32
-    )  # four dice: nearly Gaussian, and four times faster
+    total: Field = raw.sum(0, dtype=np.int16).astype(np.float32)  # four dice: nearly Gaussian, and four times faster
     total -= 510
     total /= 147.8
     return total

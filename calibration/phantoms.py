@@ -37,9 +37,7 @@ _LEAST_CONTRAST, _FAINTEST = 1.6, 0.03  # in noise sigmas, and of the whole rang
 _LEAST_VISIBLE = 0.45  # share of an object that may not be covered by later ones
 
 
-def phantom(
-    seed: int, modality: str | None = None, size: tuple[int, int] | None = None, jitter: float = 0.05
-) -> Case:
+def phantom(seed: int, modality: str | None = None, size: tuple[int, int] | None = None, jitter: float = 0.05) -> Case:
     """One synthetic case, the same for the same arguments.
 
     Args:
@@ -111,10 +109,7 @@ def _usable(sheet: Canvas, index: int) -> bool:
     """Whether enough of an object is left, in pixels and in contrast."""
     mask = sheet.objects[index]
     visible = np.count_nonzero(mask)
-    if (
-        visible < max(_LEAST_PIXELS, _LEAST_VISIBLE * sheet.areas[index])
-        or visible > _LARGEST_SHARE * mask.size
-    ):
+    if visible < max(_LEAST_PIXELS, _LEAST_VISIBLE * sheet.areas[index]) or visible > _LARGEST_SHARE * mask.size:
         return False
     x_min, y_min, x_max, y_max = _bounds(mask)
     if min(x_max - x_min, y_max - y_min) + 1 < _LEAST_SIDE:

@@ -95,5 +95,7 @@ def _check_keys(wanted: Mapping[str, tuple[int, ...]], tensors: Tensors) -> None
     groups = {"missing": missing, "left over": extra, "of another shape": other}
     found = "; ".join(f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in groups.items() if names)
     raise CheckpointError(
-        f"exactly the {len(wanted)} tensors of a SAM1-type model", found, "export the state dict of the whole model"
+        f"exactly the {len(wanted)} tensors of a SAM1-type model",
+        found,
+        "export the state dict of the whole model",
     )

@@ -105,7 +105,8 @@ def finished(model: onnx.ModelProto) -> bytes:
         del value.metadata_props[:]
     del model.graph.metadata_props[:]
     onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString(deterministic=True)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
 
 
 @contextlib.contextmanager

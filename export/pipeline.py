@@ -15,8 +15,18 @@ from ..runtime.backends.choose import available, open_backend, resolve, status
 from ..runtime.errors import UsageError
 from ..runtime.golden import Golden
 from ..runtime.manifest import Manifest, Model
-from ..runtime.parity import Check, Limits, MaskRow, TensorRow, compare_masks, compare_tensors, mask_check
-from ..runtime.parity import require, self_consistency, tensor_check
+from ..runtime.parity import (
+    Check,
+    Limits,
+    MaskRow,
+    TensorRow,
+    compare_masks,
+    compare_tensors,
+    mask_check,
+    require,
+    self_consistency,
+    tensor_check,
+)
 from ..runtime.predictor import Predictor, ServedBy
 from ..runtime.profile import Profile, profile_named
 from ..runtime.store import BundleWriter

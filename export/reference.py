@@ -3,13 +3,19 @@
 It uses the same profile as the runtime, so a difference is the graph's and not the preprocessing's.
 """
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
+from ..runtime.errors import UsageError
 from ..runtime.golden import Golden
+from ..runtime.manifest import Manifest
 from ..runtime.predictor import MAX_BOXES
 from ..runtime.profile import Profile, boxes_to_encoder, masks_from_logits, preprocess
 from ..runtime.types import AnyArray, Boxes, Case, Image
+from .architecture import model_of
+from .checkpoint import read_checkpoint
 from .models.sam import Sam
 
 
@@ -28,7 +34,7 @@ class Reference:
         """Return logits `(N, 1, 4E, 4E)` and IoU `(N, 1)` for boxes in pixels of the image."""
         prompts = torch.from_numpy(boxes_to_encoder(self.profile, boxes, image_hw))
         with torch.inference_mode():
-            parts = [self.model.decode(torch.from_numpy(embedding), chunk) for chunk in prompts.split(MAX_BOXES)]
+            parts = [self.model.decode(torch.from_numpy(embedding), chunk) for chunk in torch.split(prompts, MAX_BOXES)]
         logits, iou = zip(*parts, strict=True)
         return torch.cat(logits).numpy(), torch.cat(iou).numpy()
 
@@ -50,3 +56,18 @@ class Reference:
         )
 
 
+def reference_for(checkpoint: Path, manifest: Manifest) -> Reference:
+    """Open the checkpoint that a bundle was exported from.
+
+    Raises:
+        UsageError: If the weights are others.
+        CheckpointError, StorageError: As `read_checkpoint`.
+    """
+    source = read_checkpoint(checkpoint)
+    if source.weights_sha256 != manifest.model.weights_sha256:
+        raise UsageError(
+            f"the bundle's own source, weights {manifest.model.weights_sha256[:16]}…",
+            f"{checkpoint.name} with weights {source.weights_sha256[:16]}…",
+            "name the checkpoint that this bundle was exported from",
+        )
+    return Reference(model_of(source.tensors), Profile.from_dict(manifest.profile))

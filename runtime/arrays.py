@@ -92,9 +92,7 @@ def _read_header(stream: IO[bytes], name: str) -> ArrayHeader:
         found = f"a damaged header ({type(error).__name__})"
         raise UsageError(f"{name} in NumPy's .npy format", found, _INTACT) from error
     if any(size < 0 for size in header.shape):
-        raise UsageError(
-            f"{name} with sizes of 0 or more", f"a damaged header with shape {header.shape}", _INTACT
-        )
+        raise UsageError(f"{name} with sizes of 0 or more", f"a damaged header with shape {header.shape}", _INTACT)
     if header.dtype.hasobject:
         remedy = "save it again with a numeric dtype: unpickling would run whatever code the file holds"
         raise UsageError(f"{name} as plain numbers", "pickled Python objects", remedy)

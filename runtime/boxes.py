@@ -83,10 +83,7 @@ def _refuse_first(checked: Boxes, given: AnyArray, image_hw: tuple[int, int]) ->
     if not bad.size:
         return
     index = int(bad[0])
-    found = (
-        f"box {index} of {len(checked)} is {_show(given[index])} "
-        f"in an image of {width} x {height} (width x height)"
-    )
+    found = f"box {index} of {len(checked)} is {_show(given[index])} in an image of {width} x {height} (width x height)"
     if infinite[index]:
         raise BoxError("finite box corners", found, "replace the NaN, infinite or huge value")
     if inverted[index]:
@@ -132,9 +129,7 @@ def boxes_from_masks(masks: Masks) -> Boxes:
         return np.zeros((0, 4), np.float32)
     height, width = masks.shape[1:]
     x_max, y_max = width - 1 - columns[:, ::-1].argmax(axis=1), height - 1 - rows[:, ::-1].argmax(axis=1)
-    return _widen(
-        np.stack([columns.argmax(axis=1), rows.argmax(axis=1), x_max, y_max], axis=1), (height, width)
-    )
+    return _widen(np.stack([columns.argmax(axis=1), rows.argmax(axis=1), x_max, y_max], axis=1), (height, width))
 
 
 def boxes_from_labels(labels: AnyArray) -> tuple[Boxes, AnyArray]:
@@ -154,9 +149,7 @@ def boxes_from_labels(labels: AnyArray) -> tuple[Boxes, AnyArray]:
         found = f"{labels.dtype} of shape {labels.shape}"
         raise BoxError("a label map (H, W) of integers", found, "pass one slice, with 0 for the background")
     if labels.size and labels.min() < 0:
-        raise BoxError(
-            "labels of 0 or more", f"{labels.min()}", "renumber the labels from 1, 0 for the background"
-        )
+        raise BoxError("labels of 0 or more", f"{labels.min()}", "renumber the labels from 1, 0 for the background")
     starts, ends = _runs(labels)
     values = labels.ravel()[starts]
     ids, which = np.unique(values, return_inverse=True)

@@ -124,9 +124,7 @@ def _row_from_record(record: dict[str, str], table: Path) -> _Row:
     file, case_id = cells["file"], cells["id"]
     if not file or not case_id or Path(file).name != file or Path(case_id).name != case_id:
         found = f"file “{file}” and id “{case_id}” in {table}"
-        raise CaseError(
-            "a plain file name and id in each row", found, "name files beside the table, without folders"
-        )
+        raise CaseError("a plain file name and id in each row", found, "name files beside the table, without folders")
     split, digest = cells["split"], cells["sha256"].lower()
     modality, patient = cells["modality"] or "unknown", cells["patient"] or case_id
     return _Row(table.parent / file, case_id, modality, patient, split, digest)
@@ -171,9 +169,7 @@ def _parts_of(archive: ArrayArchive) -> tuple[AnyArray, Boxes, Masks | None]:
     tight, ids = boxes_from_labels(labels)
     if given is not None and len(given) != len(ids):
         found = f"{len(given)} boxes and {len(ids)} labels"
-        raise CaseError(
-            "one box for each label", found, "give boxes in the order of the labels, or leave them out"
-        )
+        raise CaseError("one box for each label", found, "give boxes in the order of the labels, or leave them out")
     return image, check_boxes(tight if given is None else given, (height, width)), _masks_of(labels, ids)
 
 
@@ -192,9 +188,7 @@ def _accept_labels(image_hw: tuple[int, int]) -> Callable[[ArrayHeader], None]:
     def accept(header: ArrayHeader) -> None:
         if header.dtype.kind not in "iu" or header.shape != image_hw:
             found = f"{header.dtype} of shape {header.shape}"
-            raise CaseError(
-                f"`gts` as an integer label map of shape {image_hw}", found, "save it like the image"
-            )
+            raise CaseError(f"`gts` as an integer label map of shape {image_hw}", found, "save it like the image")
 
     return accept
 

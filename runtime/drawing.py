@@ -53,9 +53,7 @@ def overlay(image: Image, masks: Masks, boxes: Boxes) -> Image:
     """
     image = as_image(image)
     if masks.shape[1:] != image.shape[:2]:
-        raise ImageError(
-            f"masks of {image.shape[:2]} pixels", f"shape {masks.shape}", "pass masks of this image"
-        )
+        raise ImageError(f"masks of {image.shape[:2]} pixels", f"shape {masks.shape}", "pass masks of this image")
     if len(boxes) != len(masks):
         raise BoxError(f"{len(masks)} boxes, one per mask", f"{len(boxes)}", "pass the boxes of these masks")
     side = SIDE if len(masks) <= CROWD else CROWDED_SIDE
@@ -72,9 +70,7 @@ def overlay(image: Image, masks: Masks, boxes: Boxes) -> Image:
 def _enlarge(image: Image, scale: int) -> Canvas:
     """The image at `scale`, interpolated so that the anatomy stays readable."""
     height, width = image.shape[:2]
-    enlarged = PIL.Image.fromarray(image).resize(
-        (width * scale, height * scale), PIL.Image.Resampling.BICUBIC
-    )
+    enlarged = PIL.Image.fromarray(image).resize((width * scale, height * scale), PIL.Image.Resampling.BICUBIC)
     return np.asarray(enlarged).astype(np.float32)
 
 
@@ -119,9 +115,7 @@ def _eroded(mask: Mask, steps: int) -> Mask:
     return mask
 
 
-def _draw_box(
-    canvas: Canvas, box: npt.NDArray[np.float32], colour: npt.NDArray[np.float32], scale: int
-) -> None:
+def _draw_box(canvas: Canvas, box: npt.NDArray[np.float32], colour: npt.NDArray[np.float32], scale: int) -> None:
     """Outline the pixels from corner to corner, both included, with a thin line."""
     height, width = canvas.shape[:2]
     x_min, y_min = (int(v) for v in np.clip(np.floor(box[:2]) * scale, 0, (width - 1, height - 1)))

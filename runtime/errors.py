@@ -5,7 +5,7 @@
     │   ├── ImageError           an image that no model should see as it is
     │   ├── BoxError             a box that names no region of its image
     │   └── CaseError            a case folder or a case that cannot be used
-    ├── EnvironmentError_     3  this machine lacks something
+    ├── MachineError          3  this machine lacks something
     │   ├── MissingExtraError    a Python package that an extra installs
     │   └── StorageError         a path that cannot be read or written, a full disk
     ├── ParityError           4  the masks are not the same any more
@@ -13,7 +13,7 @@
     ├── ArtefactError         6  an artefact that is incompatible, incomplete or was tampered with
     │   ├── CheckpointError
     │   └── BundleError
-    ├── OutOfMemoryError_     7
+    ├── DeviceMemoryError     7
     └── MeasurementError      8  the measurement itself is invalid or inconclusive
 
 A message has three parts, so that no writer of an error can forget one: what was expected, what was found, how
@@ -72,17 +72,17 @@ class CaseError(UsageError):
     """A case (image, boxes, reference masks) that cannot be read or used."""
 
 
-class EnvironmentError_(MedSAMEdgeError):  # noqa: N801 - the plain name is a builtin
+class MachineError(MedSAMEdgeError):
     """This machine lacks what the request needs."""
 
     exit_code = ExitCode.ENVIRONMENT
 
 
-class MissingExtraError(EnvironmentError_):
+class MissingExtraError(MachineError):
     """A package is absent; the message names the extra that installs it."""
 
 
-class StorageError(EnvironmentError_):
+class StorageError(MachineError):
     """A path cannot be read or written, or the disk is full."""
 
 
@@ -112,7 +112,7 @@ class BundleError(ArtefactError):
     """A bundle with a missing, damaged, altered or unlisted part."""
 
 
-class OutOfMemoryError_(MedSAMEdgeError):  # noqa: N801 - the plain name is torch's
+class DeviceMemoryError(MedSAMEdgeError):
     """The device ran out of memory."""
 
     exit_code = ExitCode.OUT_OF_MEMORY

@@ -78,9 +78,7 @@ def read_bytes(path: Path, limit: int) -> bytes:
     """
     with open_file(path) as stream, _explained("a file that can be read", path):
         data = stream.read(limit + 1) if os.fstat(stream.fileno()).st_size <= limit else None
-    if (
-        data is None or len(data) > limit
-    ):  # the second where the file grew, or lies about its size as /proc does
+    if data is None or len(data) > limit:  # the second where the file grew, or lies about its size as /proc does
         raise StorageError(f"a file of at most {limit:,} bytes", f"a larger one at {path}", "check the path")
     return data
 

@@ -118,9 +118,7 @@ def _check_dtype(array: AnyArray) -> None:
 def _check_type(dtype: np.dtype[np.generic], found: str) -> None:
     """Refuse all but uint8."""
     if dtype.kind == "b":
-        raise ImageError(
-            _EIGHT_BIT, f"{found}", "multiply it by 255 and cast to uint8 if it is an image, not a mask"
-        )
+        raise ImageError(_EIGHT_BIT, f"{found}", "multiply it by 255 and cast to uint8 if it is an image, not a mask")
     if dtype.kind not in "iuf":
         raise ImageError(_EIGHT_BIT, f"values of type {found}", "pass an array of plain numbers, uint8")
     if dtype != np.uint8:
@@ -191,9 +189,7 @@ def _read_pixels(stream: BinaryIO) -> AnyArray:
             return _read_tiff(stream)
     except _DAMAGE as error:
         raise ImageError("an intact image", f"damaged or truncated data ({error})", _INTACT) from error
-    raise ImageError(
-        "a PNG, JPEG, TIFF, .npy or .npz file", _describe_head(head), "check what the file really is"
-    )
+    raise ImageError("a PNG, JPEG, TIFF, .npy or .npz file", _describe_head(head), "check what the file really is")
 
 
 def _describe_head(head: bytes) -> str:

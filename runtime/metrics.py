@@ -57,9 +57,7 @@ def dice(a: Mask, b: Mask) -> float:
     return 2 * int(np.count_nonzero(a & b)) / area if area else 1.0
 
 
-def surface_dice(
-    a: Mask, b: Mask, tolerance: float = 2.0, spacing: tuple[float, float] = (1.0, 1.0)
-) -> float:
+def surface_dice(a: Mask, b: Mask, tolerance: float = 2.0, spacing: tuple[float, float] = (1.0, 1.0)) -> float:
     """The share of both contours that lies within `tolerance` of the other contour.
 
     A mask that touches the image's border has its contour there too. Two empty masks agree: 1.0; one empty
@@ -103,9 +101,7 @@ def _bounding_box(mask: Mask) -> tuple[slice, slice]:
 
 def _reach(shape: tuple[int, ...], tolerance: float, spacing: tuple[float, float]) -> tuple[int, int]:
     """How many corners away can matter per axis; no two corners are farther apart than the box is long."""
-    rows, columns = (
-        int(min(tolerance * _ROUNDING / step, side)) for step, side in zip(spacing, shape, strict=True)
-    )
+    rows, columns = (int(min(tolerance * _ROUNDING / step, side)) for step, side in zip(spacing, shape, strict=True))
     return rows, columns
 
 
@@ -129,9 +125,7 @@ def _contour_lengths(spacing: tuple[float, float]) -> npt.NDArray[np.float64]:
     return lengths
 
 
-def _steps_within(
-    tolerance: float, spacing: tuple[float, float], reach: tuple[int, int], width: int
-) -> list[int]:
+def _steps_within(tolerance: float, spacing: tuple[float, float], reach: tuple[int, int], width: int) -> list[int]:
     """Every step in a flattened map of that width that is no longer than the tolerance, the nearest first."""
     rows, columns = np.mgrid[-reach[0] : reach[0] + 1, -reach[1] : reach[1] + 1]
     distances = np.hypot(rows * spacing[0], columns * spacing[1])

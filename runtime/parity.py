@@ -145,9 +145,7 @@ def _finite(embedding: Embedding, prediction: Prediction) -> Check:
     return Check("finite, not constant", finite and spread > 0, f"embedding spread {spread:.3g}")
 
 
-def _batch(
-    predictor: Predictor, embedding: Embedding, boxes: Boxes, together: Prediction, limits: Limits
-) -> Check:
+def _batch(predictor: Predictor, embedding: Embedding, boxes: Boxes, together: Prediction, limits: Limits) -> Check:
     singles = np.concatenate([predictor.predict(embedding, box[None]).masks for box in boxes])
     lowest = min(dice(one, other) for one, other in zip(singles, together.masks, strict=True))
     return Check(f"{len(boxes)} boxes at once = one by one", lowest >= limits.batch_dsc, f"lowest DSC {lowest:.6f}")

@@ -109,7 +109,12 @@ class Predictor:
     """
 
     def __init__(
-        self, profile: Profile, encoder: Backend, decoder: Backend, served_by: ServedBy, max_boxes: int = MAX_BOXES
+        self,
+        profile: Profile,
+        encoder: Backend,
+        decoder: Backend,
+        served_by: ServedBy,
+        max_boxes: int = MAX_BOXES,
     ) -> None:
         self.profile, self.served_by, self.max_boxes = profile, served_by, max_boxes
         self._encoder, self._decoder = encoder, decoder
@@ -193,7 +198,11 @@ class Predictor:
 
 
 def load(
-    bundle: str | Path | Bundle, backend: str = "auto", *, max_boxes: int = MAX_BOXES, threads: int | None = None
+    bundle: str | Path | Bundle,
+    backend: str = "auto",
+    *,
+    max_boxes: int = MAX_BOXES,
+    threads: int | None = None,
 ) -> Predictor:
     """Open a bundle on a backend; every file is hashed before a native parser sees it.
 

@@ -104,9 +104,7 @@ def medsam(image_size: int = 1024) -> Profile:
         UsageError: If the size is not a positive integer.
     """
     if type(image_size) is not int or image_size < 1:
-        raise UsageError(
-            "a positive integer image size", repr(image_size), "give the side of the encoder's input"
-        )
+        raise UsageError("a positive integer image size", repr(image_size), "give the side of the encoder's input")
     return Profile(
         name="medsam",
         version=1,
@@ -199,9 +197,7 @@ def masks_from_logits(profile: Profile, low_res_logits: Logits, image_hw: tuple[
     """
     if low_res_logits.ndim != 4 or low_res_logits.shape[1] != 1:
         shape = str(low_res_logits.shape)
-        raise UsageError(
-            "logits (N, 1, h, w)", f"shape {shape}", "give the decoder's low_res_logits as they are"
-        )
+        raise UsageError("logits (N, 1, h, w)", f"shape {shape}", "give the decoder's low_res_logits as they are")
     if not np.isfinite(low_res_logits).all():
         raise ParityError(
             "finite logits from the decoder",
@@ -214,9 +210,7 @@ def masks_from_logits(profile: Profile, low_res_logits: Logits, image_hw: tuple[
     raise _unknown("mask_rule", profile.mask_rule)
 
 
-def _masks_of_probabilities(
-    logits: npt.NDArray[np.float32], image_hw: tuple[int, int], threshold: float
-) -> Masks:
+def _masks_of_probabilities(logits: npt.NDArray[np.float32], image_hw: tuple[int, int], threshold: float) -> Masks:
     masks = np.empty((len(logits), *image_hw), np.bool_)
     for start in range(0, len(logits), MASKS_AT_ONCE):
         chunk = slice(start, start + MASKS_AT_ONCE)
@@ -241,6 +235,4 @@ def _unknown(field: str, value: object) -> ArtefactError:
 
 
 def _malformed(expected: str, found: str) -> ArtefactError:
-    return ArtefactError(
-        expected, found, "export the bundle again with a medsam-edge toolkit of this version or newer"
-    )
+    return ArtefactError(expected, found, "export the bundle again with a medsam-edge toolkit of this version or newer")

@@ -181,8 +181,6 @@ def _cubic_axis(n: int, size: int, precision: str) -> Axis:
     """
     position = (np.arange(size) + 0.5) * (n / size) - 0.5
     first = np.floor(position).astype(np.intp)
-    if n == size:
-        return _blocks(first[:, None], np.ones((size, 1)), CUBIC_BLOCK, precision)
     reach = np.abs(np.arange(-PREFILTER_REACH[precision], PREFILTER_REACH[precision] + 1))
     response = np.convolve(-6 * POLE / (1 - POLE**2) * POLE**reach, _gaussian_kernel(n, size))
     weights = np.zeros((size, response.size + 3))

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from reprlib import repr as short
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -29,6 +30,15 @@ def to_json(obj: object, where: str = "manifest") -> dict[str, object]:
     if not is_dataclass(obj) or isinstance(obj, type):
         raise _wrong(where, "a dataclass", obj)
     return {field.name: _encode(getattr(obj, field.name), f"{where}.{field.name}") for field in fields(obj)}
+
+
+def to_plain(value: object, where: str = "result") -> object:
+    """Turn dataclasses, mappings, sequences and paths into what `json.dumps` takes.
+
+    Raises:
+        BundleError: A value that JSON has no word for.
+    """
+    return _encode(value, where)
 
 
 def from_json(cls: type[T], data: object, where: str = "manifest") -> T:
@@ -54,6 +64,8 @@ def _encode(value: object, where: str) -> object:
         return _float(value, where)
     if type(value) in (str, int, bool, NoneType):
         return value
+    if isinstance(value, Path):
+        return str(value)
     raise _wrong(where, "a value that JSON can hold", value)
 
 

@@ -125,9 +125,7 @@ class BundleWriter:
             text = json.dumps(dict(record), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
             data = (text + "\n").encode("utf-8")
         except (TypeError, ValueError, RecursionError) as error:
-            raise BundleError(
-                f"a record of {kind} in JSON", str(error), "store plain finite values"
-            ) from error
+            raise BundleError(f"a record of {kind} in JSON", str(error), "store plain finite values") from error
         return self._add(self._records, "records", kind, data)
 
     def commit(
@@ -148,7 +146,7 @@ class BundleWriter:
             pipeline: Names of the parts in the order in which they run.
             parts: The tensors of each part.
             embedding_size: E, the side of the embedding grid.
-            created: ISO 8601, UTC; now unless a reproducible bundle needs another time.
+            created: ISO 8601, UTC; now, unless the bundle must be reproducible.
 
         Raises:
             BundleError: A manifest that no reader would accept, such as two golden cases of one name.
@@ -169,8 +167,11 @@ class BundleWriter:
             records=tuple(self._records),
             digest="",
         )
+        return self._replace_manifest(draft)
+
+    def _replace_manifest(self, draft: Manifest) -> Manifest:
         self._pending = encode(seal(draft))
-        manifest = parse(self._pending)
+        manifest = parse(self._pending)  # what no reader would accept is not committed
         write_atomic(self.path / MANIFEST_NAME, self._pending)
         self._added, self._pending = [], b""
         self._collect_garbage(manifest.files())

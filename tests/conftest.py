@@ -7,9 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 if find_spec("medsam_edge") is None:
-    spec = spec_from_file_location(
-        "medsam_edge", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
+    spec = spec_from_file_location("medsam_edge", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
     assert spec
     assert spec.loader
     sys.modules["medsam_edge"] = module_from_spec(spec)

@@ -156,7 +156,12 @@ def sized(config: SamConfig, stage: Stage) -> SamConfig:
 
 
 def train(
-    config: SamConfig, stages: Sequence[Stage], cases: Sequence[Case], out: Path, seed: int, save_every: int = 200
+    config: SamConfig,
+    stages: Sequence[Stage],
+    cases: Sequence[Case],
+    out: Path,
+    seed: int,
+    save_every: int = 200,
 ) -> State:
     """Run what is left of all stages; progress goes to `out/log.csv`, state to `out/state.pt`."""
     torch.manual_seed(seed)

@@ -60,7 +60,7 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
         return flipped(phantom(FIRST_TRAINING_SEED + index, jitter=0.0), rng)
 
 
-def stretched(image: Image, side: int) -> np.ndarray:  # type: ignore[type-arg]
+def stretched(image: Image, side: int) -> np.ndarray:
     """Return uint8 `(3, side, side)`.
 
     Pillow's bicubic, not the profile's exact kernel: at 256 pixels most phantoms are not resized at all, and a model
@@ -118,7 +118,7 @@ def augmented(case: Case, rng: np.random.Generator) -> Case:
     return flipped(replaced(case, rewindowed(case.image[window], rng), masks[visible]), rng)
 
 
-def rewindowed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:  # type: ignore[type-arg]
+def rewindowed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Change gamma, contrast, polarity and noise of a uint8 image."""
     x = (image / 255.0) ** rng.uniform(0.6, 1.6)
     x = x if rng.random() < 0.8 else 1 - x
@@ -127,7 +127,7 @@ def rewindowed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:  # ty
     return (np.clip(x, 0, 1) * 255).astype(np.uint8)
 
 
-def replaced(case: Case, image: np.ndarray, masks: Masks) -> Case:  # type: ignore[type-arg]
+def replaced(case: Case, image: np.ndarray, masks: Masks) -> Case:
     """Return the case with another image and other masks."""
     masks = np.ascontiguousarray(masks)
     boxes = boxes_from_masks(masks)

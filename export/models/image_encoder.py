@@ -89,7 +89,7 @@ class Block(nn.Module):
         x = F.pad(x, (0, 0, 0, pad, 0, pad)) if pad else x
         count = (grid + pad) // self.window
         windows = x.reshape(batch, count, self.window, count, self.window, width).transpose(2, 3)
-        mixed = self.attn(windows.reshape(-1, self.window, self.window, width))
+        mixed: Tensor = self.attn(windows.reshape(-1, self.window, self.window, width))
         mixed = mixed.reshape(batch, count, count, self.window, self.window, width).transpose(2, 3)
         return mixed.reshape(batch, grid + pad, grid + pad, width)[:, :grid, :grid]
 
@@ -102,8 +102,7 @@ class ImageEncoder(nn.Module):
         self.patch_embed = PatchEmbed(config.patch_size, config.embed_dim)
         self.pos_embed = nn.Parameter(torch.zeros(1, config.grid, config.grid, config.embed_dim))
         self.blocks = nn.ModuleList(
-            Block(config, 0 if index in config.global_blocks else config.window_size)
-            for index in range(config.depth)
+            Block(config, 0 if index in config.global_blocks else config.window_size) for index in range(config.depth)
         )
         self.neck = nn.Sequential(
             nn.Conv2d(config.embed_dim, config.prompt_dim, 1, bias=False),

@@ -28,8 +28,7 @@ class TokenAttention(nn.Module):
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Map `(N or 1, Q, C)` against `(N or 1, K, C)` to `(N, Q, C)`."""
         q, k, v = (
-            self._split(layer(x))
-            for layer, x in ((self.q_proj, query), (self.k_proj, key), (self.v_proj, value))
+            self._split(layer(x)) for layer, x in ((self.q_proj, query), (self.k_proj, key), (self.v_proj, value))
         )
         mixed = softmax_attention((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1), v)
         out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
@@ -59,9 +58,7 @@ class TwoWayBlock(nn.Module):
         """Return tokens `(N, T, C)` and image `(N, P, C)`; the image may come in with a batch of one."""
         tokens = self.norm1(self._self_attention(tokens, token_pe))
         image_key = image + image_pe
-        tokens = self.norm2(
-            tokens + self.cross_attn_token_to_image(tokens + token_pe, image_key, image)
-        )
+        tokens = self.norm2(tokens + self.cross_attn_token_to_image(tokens + token_pe, image_key, image))
         tokens = self.norm3(tokens + self.mlp(tokens))
         seen = self.cross_attn_image_to_token(image_key, tokens + token_pe, tokens)
         return tokens, self.norm4(image + seen)
@@ -72,7 +69,8 @@ class TwoWayBlock(nn.Module):
             out: Tensor = self.self_attn(tokens, tokens, tokens)
             return out
         placed = tokens + token_pe
-        return tokens + self.self_attn(placed, placed, tokens)
+        seen: Tensor = self.self_attn(placed, placed, tokens)
+        return tokens + seen
 
 
 class TwoWayTransformer(nn.Module):
@@ -132,5 +130,3 @@ class MaskDecoder(nn.Module):
         logits = (brush @ fine.flatten(2)).reshape(-1, 1, 4 * side, 4 * side)
         iou: Tensor = self.iou_prediction_head(tokens[:, 0])[:, :1]
         return logits, iou
-
-

@@ -67,7 +67,7 @@ def open_backend(source: GraphSource, choice: BackendChoice) -> Backend:
 
     Raises:
         BundleError: If the library cannot read or compile the graph.
-        EnvironmentError_: If the device is not there.
+        MachineError: If the device is not there.
     """
     match choice.name:
         case "onnxruntime":

@@ -13,14 +13,15 @@ if TYPE_CHECKING:
 
 
 def devices() -> tuple[str, ...]:
-    """Return the execution providers that the installed package offers.
+    """Return the devices that the installed package offers; the cloud is none of ours.
 
     Raises:
         ImportError: If ONNX Runtime is not installed.
     """
     import onnxruntime
 
-    return tuple(name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers())
+    names = (name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers())
+    return tuple(name for name in names if name != "Azure")
 
 
 def version() -> str:
@@ -40,9 +41,7 @@ class OnnxRuntimeBackend:
         options.log_severity_level = 3  # warnings about constant folding help nobody at the bedside
         options.intra_op_num_threads = choice.threads or 0
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(source.path), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = onnxruntime.InferenceSession(str(source.path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the library raises a dozen unrelated classes
             raise _unreadable(source, error) from error
         self._part = source.part

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import BundleError, EnvironmentError_
+from ..errors import BundleError, MachineError
 from .base import BackendChoice, GraphSource, HostTensor, Tensor, check_inputs
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _properties(choice: BackendChoice) -> dict[str, object]:
 def _check_device(core: openvino.Core, choice: BackendChoice) -> None:
     present = core.available_devices
     if not any(name == choice.device or name.split(".")[0] == choice.device for name in present):
-        raise EnvironmentError_(
+        raise MachineError(
             f"an OpenVINO device {choice.device}",
             f"this machine has {', '.join(present) or 'none'}",
             "name one of these devices, or install the driver of the missing one",

@@ -103,9 +103,7 @@ def test_some_phantoms_are_not_square() -> None:
 
 
 def test_neither_the_box_nor_its_ellipse_is_the_answer(tight: list[Case]) -> None:
-    scores = np.array(
-        [baselines(*pair) for case in tight for pair in zip(case.boxes, masks(case), strict=True)]
-    )
+    scores = np.array([baselines(*pair) for case in tight for pair in zip(case.boxes, masks(case), strict=True)])
     box, ellipse = scores.mean(0)
     assert box <= 0.8
     assert ellipse <= 0.85

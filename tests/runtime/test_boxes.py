@@ -197,9 +197,7 @@ def test_300_labels_on_a_large_map_are_one_pass() -> None:
 
 
 def test_box_fill_counts_a_pixel_by_its_index() -> None:
-    np.testing.assert_array_equal(
-        np.argwhere(box_fill((0.5, 1, 2.5, 2), (4, 4))), [[1, 1], [1, 2], [2, 1], [2, 2]]
-    )
+    np.testing.assert_array_equal(np.argwhere(box_fill((0.5, 1, 2.5, 2), (4, 4))), [[1, 1], [1, 2], [2, 1], [2, 2]])
     assert box_fill((0, 0, 60, 40), HW).all()
 
 

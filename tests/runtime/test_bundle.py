@@ -96,9 +96,7 @@ def test_a_graph_is_found_by_part_and_precision(root: Path, part: str, precision
 
 
 def test_a_graph_that_is_not_there_lists_those_that_are(root: Path) -> None:
-    with pytest.raises(
-        BundleError, match=r"encoder in int8; found encoder in fp32 \(bias; openvino\), encoder in"
-    ):
+    with pytest.raises(BundleError, match=r"encoder in int8; found encoder in fp32 \(bias; openvino\), encoder in"):
         open_bundle(root).graph("encoder", "int8")
 
 
@@ -204,9 +202,7 @@ def test_a_file_of_another_length_says_both_lengths(root: Path, change: int) -> 
     path = open_bundle(root).graph("encoder", "fp32")
     data = path.read_bytes()
     path.write_bytes(data[:change] if change < 0 else data + bytes(change))
-    with pytest.raises(
-        BundleError, match=f"expected 900 bytes in graphs/{path.name}; found {900 + change} bytes"
-    ):
+    with pytest.raises(BundleError, match=f"expected 900 bytes in graphs/{path.name}; found {900 + change} bytes"):
         open_bundle(root)
 
 
@@ -247,9 +243,7 @@ def test_files_that_are_not_listed_do_no_harm(root: Path) -> None:
 
 
 def test_nothing_an_empty_folder_and_a_strange_folder_are_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(
-        BundleError, match=r"found nothing at .*name the folder that `medsam-edge export` wrote"
-    ):
+    with pytest.raises(BundleError, match=r"found nothing at .*name the folder that `medsam-edge export` wrote"):
         open_bundle(tmp_path / "missing")
     with pytest.raises(BundleError, match="found the empty folder"):
         open_bundle(tmp_path)
@@ -261,9 +255,7 @@ def test_nothing_an_empty_folder_and_a_strange_folder_are_told_apart(tmp_path: P
 def test_a_graph_alone_is_no_bundle(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"")
-    with pytest.raises(
-        BundleError, match=r"found the file .*model\.onnx.*an ONNX graph alone has no profile"
-    ):
+    with pytest.raises(BundleError, match=r"found the file .*model\.onnx.*an ONNX graph alone has no profile"):
         open_bundle(path)
     with pytest.raises(BundleError, match="found the file"):
         open_bundle(path.rename(tmp_path / "model.zip"))

@@ -82,9 +82,7 @@ REFUSED: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_case_that_cannot_be_used_is_refused(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_case_that_cannot_be_used_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arrays, words = REFUSED[name]
     if name == "too many masks":
         monkeypatch.setattr(module, "MAX_MASK_BYTES", 1000)
@@ -173,9 +171,7 @@ def test_a_malformed_table_is_refused(name: str, tmp_path: Path) -> None:
 
 def test_a_table_from_a_spreadsheet_is_read(tmp_path: Path) -> None:
     made(tmp_path, "a.npz", gts=LABELS)
-    (tmp_path / "cases.csv").write_bytes(
-        b"\xef\xbb\xbfid,file,modality,patient\r\nA,a.npz,MR,p,more,cells\r\n"
-    )
+    (tmp_path / "cases.csv").write_bytes(b"\xef\xbb\xbfid,file,modality,patient\r\nA,a.npz,MR,p,more,cells\r\n")
     assert [case.id for case in read_cases(tmp_path)] == ["A"]
 
 

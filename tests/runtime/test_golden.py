@@ -104,11 +104,7 @@ def npy(array: np.ndarray) -> bytes:
     return target.getvalue()
 
 
-HUGE = (
-    b"\x93NUMPY\x01\x00v\x00"
-    + b"{'descr':'|u1','fortran_order':False,'shape':(99999999999999,)}".ljust(117)
-    + b"\n"
-)
+HUGE = b"\x93NUMPY\x01\x00v\x00" + b"{'descr':'|u1','fortran_order':False,'shape':(99999999999999,)}".ljust(117) + b"\n"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import time
 import tracemalloc
 import zipfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import PIL.Image
 import pytest
 from medsam_edge.runtime.arrays import ArrayHeader
 from medsam_edge.runtime.errors import ExitCode, ImageError, MedSAMEdgeError, StorageError
-from medsam_edge.runtime.images import MAX_PIXELS, MAX_SIDE, accept_pixels, as_image, read_image
+from medsam_edge.runtime.images import MAX_PIXELS, MAX_SIDE, accept_pixels, read_image
 
 GRAY = (np.arange(40 * 30).reshape(40, 30) % 251).astype(np.uint8)
 RGB = np.stack([GRAY, GRAY[::-1], 255 - GRAY], axis=2)
@@ -290,9 +289,7 @@ def test_a_missing_file_and_a_folder_are_storage_errors(tmp_path: Path) -> None:
     refused(tmp_path, StorageError, "a folder")
 
 
-def test_a_file_without_permission_is_a_storage_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_without_permission_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -316,37 +313,3 @@ def test_pillow_is_left_as_it_was_and_threads_do_not_disturb_each_other(tmp_path
         thread.join()
     assert seen == dict.fromkeys(range(8), True)
     assert limit == PIL.Image.MAX_IMAGE_PIXELS
-
-
-REFUSED_ARRAYS: dict[str, tuple[Callable[[], object], str]] = {
-    "list": (lambda: [[1, 2], [3, 4]], "list"),
-    "pillow image": (lambda: PIL.Image.new("P", (3, 3)), "Image"),
-    "none": (lambda: None, "NoneType"),
-    "float": (lambda: GRAY / 255, "float64"),
-    "NaN": (lambda: np.array([[np.nan, np.inf, 1]]), "2 NaN or infinite"),
-    "uint16": (lambda: RGB.astype(np.uint16), "uint16"),
-    "int64": (lambda: RGB.astype(np.int64), "int64"),
-    "bool": (lambda: GRAY > 1, "bool"),
-    "complex": (lambda: GRAY * 1j, "complex"),
-    "objects": (lambda: np.array([[None]]), "object"),
-    "volume": (lambda: np.zeros((9, 8, 7), np.uint8), "a volume of shape (9, 8, 7)"),
-    "planes": (lambda: np.zeros((3, 8, 7), np.uint8), "three planes"),
-    "alpha": (lambda: np.zeros((9, 8, 4), np.uint8), "4 channels"),
-    "empty": (lambda: np.zeros((0, 0, 3), np.uint8), "0 x 0"),
-    "huge": (lambda: np.broadcast_to(np.uint8(0), (30_000, 30_000)), "30000 x 30000"),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED_ARRAYS)
-def test_an_array_that_is_no_image_is_refused(name: str) -> None:
-    make, found = REFUSED_ARRAYS[name]
-    with pytest.raises(ImageError) as caught:
-        as_image(make())
-    assert found in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_good_array_is_not_copied_and_gray_is_repeated() -> None:
-    assert as_image(RGB) is RGB
-    np.testing.assert_array_equal(as_image(GRAY)[..., 2], GRAY)
-    assert as_image(RGB[:, ::-1]).flags.c_contiguous

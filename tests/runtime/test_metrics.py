@@ -152,9 +152,7 @@ def test_masks_that_cannot_be_compared_are_refused(
         metric(np.zeros((5, 5), bool), np.zeros(shape, dtype))
 
 
-@pytest.mark.parametrize(
-    ("tolerance", "spacing"), [(-1, (1, 1)), (math.nan, (1, 1)), (1, (0, 1)), (1, (1, math.nan))]
-)
+@pytest.mark.parametrize(("tolerance", "spacing"), [(-1, (1, 1)), (math.nan, (1, 1)), (1, (0, 1)), (1, (1, math.nan))])
 def test_a_senseless_tolerance_or_spacing_is_refused(tolerance: float, spacing: tuple[float, float]) -> None:
     full = np.ones((3, 3), bool)
     with pytest.raises(UsageError, match="spacing > 0"):

@@ -41,9 +41,7 @@ def test_later_boxes_overwrite_earlier_ones() -> None:
     assert labels.dtype == np.uint8
 
 
-@pytest.mark.parametrize(
-    ("count", "dtype"), [(0, np.uint8), (255, np.uint8), (256, np.uint16), (65535, np.uint16)]
-)
+@pytest.mark.parametrize(("count", "dtype"), [(0, np.uint8), (255, np.uint8), (256, np.uint16), (65535, np.uint16)])
 def test_no_label_wraps_around(count: int, dtype: type) -> None:
     labels = label_map(np.ones((count, 1, 2), np.bool_))
     assert labels.dtype == dtype
@@ -121,9 +119,7 @@ def test_png_keeps_every_value(shape: tuple[int, ...], dtype: type, tmp_path: Pa
             np.testing.assert_array_equal(np.asarray(opened), array)
 
 
-@pytest.mark.parametrize(
-    ("shape", "dtype"), [((5, 7), float), ((5, 7, 4), "u1"), ((5, 7, 3), "u2"), ((0, 7), "u1")]
-)
+@pytest.mark.parametrize(("shape", "dtype"), [((5, 7), float), ((5, 7, 4), "u1"), ((5, 7, 3), "u2"), ((0, 7), "u1")])
 def test_what_png_would_change_is_refused(shape: tuple[int, ...], dtype: str, tmp_path: Path) -> None:
     refused(lambda: write_png(tmp_path / "a.png", np.zeros(shape, dtype)), ImageError, str(shape))
     assert not list(tmp_path.iterdir())
@@ -143,9 +139,7 @@ def test_the_challenge_reads_its_own_key_and_every_label(tmp_path: Path) -> None
 
 def test_json_takes_numpy_and_paths_but_no_nan(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    write_json(
-        path, {"n": np.int64(3), "x": np.float32(0.5), "a": np.arange(2), "p": Path("b"), "ä": [None, True]}
-    )
+    write_json(path, {"n": np.int64(3), "x": np.float32(0.5), "a": np.arange(2), "p": Path("b"), "ä": [None, True]})
     assert json.loads(path.read_text()) == {"n": 3, "x": 0.5, "a": [0, 1], "p": "b", "ä": [None, True]}
     assert path.read_text().endswith("}\n")
     with pytest.raises(ValueError, match="JSON compliant"):

@@ -65,12 +65,13 @@ def test_boxes_scale_by_the_image_sides() -> None:
     assert np.array_equal(found, np.array(expected, np.float32))
 
 
-def test_boxes_are_those_of_the_source_to_the_last_bit() -> None:
+@pytest.mark.parametrize("size", [1024, 1000])
+def test_boxes_are_those_of_the_source_to_the_last_bit(size: int) -> None:
     torch = pytest.importorskip("torch")
     boxes = np.random.default_rng(0).uniform(0, 600, (200, 4)).astype(np.float32)
-    source = boxes / np.array([641, 479, 641, 479]) * 1024
+    source = boxes / np.array([641, 479, 641, 479]) * size
     expected = torch.as_tensor(source, dtype=torch.float).numpy()
-    assert np.array_equal(boxes_to_encoder(medsam(), boxes, (479, 641)), expected)
+    assert np.array_equal(boxes_to_encoder(medsam(size), boxes, (479, 641)), expected)
 
 
 def test_no_boxes_are_no_boxes() -> None:

@@ -84,9 +84,10 @@ def test_rgb_with_equal_channels_equals_the_source() -> None:
     assert_same(resize_cubic_antialias(image, 200), oracle(image, 200))
 
 
-def test_one_coloured_pixel_is_not_taken_for_grey() -> None:
+@pytest.mark.parametrize("channel", range(3))
+def test_one_coloured_pixel_is_not_taken_for_grey(channel: int) -> None:
     image = np.repeat(noise(97, 131)[:, :, :1], 3, axis=2)
-    image[50, 60] = 255, 0, 0
+    image[50, 60] = np.where(np.arange(3) == channel, 255, 0)
     assert_same(resize_cubic_antialias(image, 200), oracle(image, 200))
 
 
@@ -177,7 +178,7 @@ def test_bilinear_equals_torch(source: tuple[int, int], target: tuple[int, int])
     np.testing.assert_allclose(found, torch_bilinear(maps, *target), atol=1e-6, rtol=0)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(
     st.integers(1, 12),
     st.integers(1, 12),

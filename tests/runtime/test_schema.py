@@ -29,9 +29,7 @@ class Tree:
     crown: Leaf | None
 
 
-TREE = Tree(
-    3, True, None, (Leaf("a", 0.5), Leaf("b", 2.0)), (1, "x"), (1, "N"), {"k": 1.5}, {"z": [1, {}]}, None
-)
+TREE = Tree(3, True, None, (Leaf("a", 0.5), Leaf("b", 2.0)), (1, "x"), (1, "N"), {"k": 1.5}, {"z": [1, {}]}, None)
 GOOD = json.loads(json.dumps(to_json(TREE)))
 
 

@@ -1,25 +1,12 @@
-import errno
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from medsam_edge.runtime import claim
 from medsam_edge.runtime.bundle import open_bundle
-from medsam_edge.runtime.errors import BundleError, StorageError, UsageError
-from medsam_edge.runtime.files import write_atomic
+from medsam_edge.runtime.errors import BundleError, StorageError
 from medsam_edge.runtime.golden import Golden
 from medsam_edge.runtime.manifest import Manifest, Model, PartSpec
 from medsam_edge.runtime.store import BundleWriter
-
-CALLS = ("open", "write", "fsync", "replace", "mkdir", "unlink")
-"""What a writer does to the disk, under its names in `os`."""
 
 
 def graph(name: str) -> bytes:
@@ -203,49 +190,6 @@ def test_a_writer_works_inside_its_with_statement_only(tmp_path: Path) -> None:
         writer.add_graph(tmp_path / "missing.onnx", part="encoder", precision="fp32", form="bias", targets=())
 
 
-@pytest.mark.parametrize(
-    "name", ["notes.txt", "graphs/notes.txt", "graphs/model.onnx", "records/" + "0" * 64, "graphs"]
-)
-def test_a_folder_with_other_peoples_files_is_refused_before_anything_is_written(
-    tmp_path: Path, name: str
-) -> None:
-    (tmp_path / name).parent.mkdir(exist_ok=True)
-    (tmp_path / name).write_text("mine")
-    with pytest.raises(UsageError, match="an empty folder or an existing bundle"), BundleWriter(tmp_path):
-        pass
-    assert names(tmp_path) == {name}
-
-
-@pytest.mark.parametrize("content", ['{"name": "my web app"}', ""])
-def test_the_manifest_of_something_else_is_refused(tmp_path: Path, content: str) -> None:
-    (tmp_path / "manifest.json").write_text(content)
-    with pytest.raises(UsageError, match="of something else"), BundleWriter(tmp_path):
-        pass
-    assert (tmp_path / "manifest.json").read_text() == content
-    assert names(tmp_path) == {"manifest.json"}
-
-
-def test_a_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "model.onnx").write_bytes(b"mine")
-    with (
-        pytest.raises(UsageError, match=r"found the file .*model\.onnx"),
-        BundleWriter(tmp_path / "model.onnx"),
-    ):
-        pass
-    with pytest.raises(StorageError), BundleWriter(tmp_path / "model.onnx" / "b"):
-        pass
-    assert (tmp_path / "model.onnx").read_bytes() == b"mine"
-
-
-@pytest.mark.parametrize("name", ["graphs", "golden", "records", "manifest.json"])
-def test_links_inside_are_refused(tmp_path: Path, name: str) -> None:
-    export(tmp_path / "b", "old")
-    (tmp_path / "b" / name).rename(tmp_path / "elsewhere")
-    (tmp_path / "b" / name).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UsageError), BundleWriter(tmp_path / "b"):
-        pass
-
-
 def test_other_peoples_files_inside_a_bundle_are_left_alone(tmp_path: Path) -> None:
     export(tmp_path, "old")
     mine = {"notes.txt", "graphs/model.onnx", "graphs/" + "0" * 64 + ".npz", ".hidden.tmp"}
@@ -253,15 +197,6 @@ def test_other_peoples_files_inside_a_bundle_are_left_alone(tmp_path: Path) -> N
         (tmp_path / name).write_text("mine")
     export(tmp_path, "new")
     assert names(tmp_path) == open_bundle(tmp_path).manifest.files() | {"manifest.json"} | mine
-
-
-def test_a_damaged_manifest_is_exported_over(tmp_path: Path) -> None:
-    export(tmp_path, "old")
-    path = tmp_path / "manifest.json"
-    path.write_bytes(path.read_bytes()[:200])
-    export(tmp_path, "new")
-    assert held(tmp_path) == "new"
-    assert_tidy(tmp_path)
 
 
 def test_a_second_writer_is_turned_away_and_the_first_goes_on(tmp_path: Path) -> None:
@@ -278,170 +213,10 @@ def test_a_second_writer_is_turned_away_and_the_first_goes_on(tmp_path: Path) ->
     assert held(tmp_path / "b") == "second"
 
 
-def test_a_lock_file_that_its_holder_removes_meanwhile_guards_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    taken: list[bool] = []
-    take = claim._take
-
-    def late(descriptor: int, folder: Path) -> bool:
-        if not taken:  # the holder leaves between our opening the file and our locking it
-            (folder / ".lock").unlink()
-        taken.append(take(descriptor, folder))
-        return taken[-1]
-
-    monkeypatch.setattr(claim, "_take", late)
-    os.close(claim.lock(tmp_path))
-    assert taken == [False, True]
-
-
-@pytest.fixture
-def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hundreds of bundles need not survive a power cut."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: from the call that raises it on, every call raises it."""
-
-
-@contextmanager
-def failing(at: int, error: Callable[[], BaseException], for_ever: bool = False) -> Iterator[list[int]]:
-    """Let the call number `at` of all those in CALLS fail; gives the number of calls that failed."""
-    done, failed = [0], [0]
-
-    def wrap(real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - any function of os
-            done[0] += 1
-            if done[0] == at + 1 or (for_ever and done[0] > at):
-                failed[0] += 1
-                raise error()
-            return real(*args, **options)
-
-        return call
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in CALLS:
-            patch.setattr(os, name, wrap(getattr(os, name)))
-        yield failed
-
-
-def steps(run: Callable[[int], bool]) -> int:
-    """Fail at the first step, at the second, and so on until a run does not come so far."""
-    at = 0
-    while run(at):
-        at += 1
-    return at
-
-
-@pytest.mark.usefixtures("no_sync")
-@pytest.mark.parametrize("existed", [True, False])
-def test_a_kill_at_any_step_leaves_the_old_bundle_or_the_new_one(tmp_path: Path, existed: bool) -> None:
-    seen = set()
-
-    def run(at: int) -> bool:
-        path = tmp_path / str(at)
-        if existed:
-            export(path, "old")
-        with failing(at, Killed, for_ever=True) as failed, suppress(Killed):
-            export(path, "new")
-        if existed or (path / "manifest.json").exists():
-            seen.add(held(path))
-        export(path, "next")
-        assert held(path) == "next"
-        assert_tidy(path)
-        return failed[0] > 0
-
-    assert steps(run) > 15
-    assert seen == ({"old", "new"} if existed else {"new"})
-
-
-@pytest.mark.usefixtures("no_sync")
-@pytest.mark.parametrize("existed", [True, False])
-def test_a_disk_that_is_full_at_any_step_leaves_no_trace(tmp_path: Path, existed: bool) -> None:
-    def run(at: int) -> bool:
-        path = tmp_path / str(at)
-        if existed:
-            export(path, "old")
-        with failing(at, lambda: OSError(errno.ENOSPC, "full")) as failed:
-            try:
-                export(path, "new")
-            except StorageError:
-                outcome = "old" if existed else None
-            else:
-                outcome = "new"
-        if outcome is None:
-            assert not path.exists() or names(path) <= {".lock"}
-        else:
-            assert held(path) == outcome
-        export(path, "next")
-        assert_tidy(path)
-        return failed[0] > 0
-
-    assert steps(run) > 15
-
-
-def test_a_file_size_limit_stands_for_a_full_disk(tmp_path: Path) -> None:
-    resource = pytest.importorskip("resource")
+def test_a_damaged_manifest_is_exported_over(tmp_path: Path) -> None:
     export(tmp_path, "old")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    try:
-        with BundleWriter(tmp_path) as writer:
-            add(writer, "new")
-            with pytest.raises(StorageError, match="ulimit"):
-                writer.add_graph(bytes(9000), part="encoder", precision="fp16", form="bias", targets=())
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert held(tmp_path) == "old"
-    assert_tidy(tmp_path)
-
-
-def test_a_commit_that_an_interrupt_follows_is_not_taken_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(path: Path, data: bytes) -> None:
-        write_atomic(path, data)
-        if path.name == "manifest.json":
-            raise KeyboardInterrupt
-
-    export(tmp_path, "old")
-    monkeypatch.setattr("medsam_edge.runtime.store.write_atomic", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        export(tmp_path, "new")
+    path = tmp_path / "manifest.json"
+    path.write_bytes(path.read_bytes()[:200])
+    export(tmp_path, "new")
     assert held(tmp_path) == "new"
-
-
-def test_the_name_of_a_temporary_file_is_known(tmp_path: Path) -> None:
-    with pytest.raises(Killed), failing(3, Killed, for_ever=True):
-        write_atomic(tmp_path / "x", b"x")
-    (left,) = tmp_path.iterdir()
-    assert claim.is_temporary(left.name)
-
-
-SCRIPT = """
-import itertools, runpy, sys
-runpy.run_path(sys.argv[1])
-test = runpy.run_path(sys.argv[2])
-from pathlib import Path
-for round in itertools.count():
-    test["export"](Path(sys.argv[3]), "AB"[round % 2])
-    print(round, flush=True)
-"""
-
-
-def test_sigkill_leaves_a_whole_bundle_and_no_lock(tmp_path: Path) -> None:
-    conftest = Path(__file__).parents[1] / "conftest.py"
-    command = [sys.executable, "-c", SCRIPT, str(conftest), __file__, str(tmp_path / "b")]
-    random = np.random.default_rng(7)
-    for _ in range(3):
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-            assert process.stdout
-            process.stdout.readline()
-            with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(random.uniform(0, 0.05))
-            process.send_signal(signal.SIGKILL)
-        assert held(tmp_path / "b") in "AB"
-        export(tmp_path / "b", "next")
-        assert held(tmp_path / "b") == "next"
-        assert_tidy(tmp_path / "b")
+    assert_tidy(tmp_path)

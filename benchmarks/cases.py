@@ -1,0 +1,28 @@
+"""Which cases become a bundle's golden ones, and which phantoms a person's `--phantoms N` means."""
+
+from pathlib import Path
+
+from ..calibration.phantoms import MODALITIES, phantom
+from ..runtime.cases import read_cases
+from ..runtime.types import Case
+
+# Far below the seeds that training draws from, far above those that `--phantoms N` counts up from 0.
+FIRST_GOLDEN_SEED = 5_000_000
+ODD_SIZE = (211, 300)  # neither square nor a multiple of anything
+
+
+def golden_cases() -> tuple[Case, ...]:
+    """Return one phantom of each modality and a non-square one more."""
+    square = [phantom(FIRST_GOLDEN_SEED + index, name, size=(256, 256)) for index, name in enumerate(MODALITIES)]
+    return (*square, phantom(FIRST_GOLDEN_SEED + len(MODALITIES), "X-ray", size=ODD_SIZE))
+
+
+def phantom_cases(count: int) -> tuple[Case, ...]:
+    """Return the held-out phantoms with seeds 0 to `count - 1`, modalities in turn."""
+    return tuple(phantom(seed) for seed in range(count))
+
+
+def cases_for(folder: Path | None, split: str | None, phantoms: int) -> tuple[Case, ...]:
+    """Return the cases a person asked for: those of a folder, then phantoms."""
+    read = tuple(read_cases(folder, split)) if folder is not None else ()
+    return (*read, *phantom_cases(phantoms))

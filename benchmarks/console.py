@@ -1,0 +1,92 @@
+"""What the command line does besides parsing: JSON or tables, progress, and errors as one line.
+
+Results go to standard output, everything else to standard error, so that `--json` can be piped.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console, RenderableType
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from ..runtime.backends.choose import available, resolve
+from ..runtime.doctor import extra_status
+from ..runtime.errors import MedSAMEdgeError, MissingExtraError
+from ..runtime.schema import to_plain
+
+Report = Callable[[str, int, int], None]
+
+
+def show(verb: str, result: object, as_json: bool, tables: Callable[[], RenderableType]) -> None:
+    """Print a result: one JSON document with a versioned schema, or tables."""
+    if as_json:
+        body = to_plain(result)
+        document = {
+            "schema": f"medsam-edge/{verb}/1",
+            **(body if isinstance(body, dict) else {"results": body}),
+        }
+        print(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        # Not markup: `pip install 'medsam-edge[ort]'` is not a style.
+        Console(markup=False).print(tables())
+
+
+def say(step: str) -> None:
+    """Tell a person which step has begun."""
+    print(f"· {step}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress(verb: str) -> Iterator[Report]:
+    """Show a bar on standard error while work goes on; nothing where that is no terminal."""
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn(verb), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.description}"), console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda what, done, count: bar.update(task, completed=done, total=count, description=what)
+
+
+def explain(error: MedSAMEdgeError, as_json: bool) -> None:
+    """Print an error as one line on standard error, and as JSON on standard output where that was asked for."""
+    print(f"medsam-edge: {error}", file=sys.stderr)
+    if as_json:
+        parts = {"expected": error.expected, "found": error.found, "remedy": error.remedy}
+        head = {
+            "schema": "medsam-edge/error/1",
+            "error": type(error).__name__,
+            "exit_code": int(error.exit_code),
+        }
+        print(json.dumps({**head, **parts}, indent=2, ensure_ascii=False))
+
+
+def named(backends: Sequence[str] | None) -> list[str]:
+    """Return the backends a person asked for, or all that are here.
+
+    Raises:
+        MissingExtraError: If one is not installed, or none is.
+    """
+    if not backends:
+        resolve("auto")  # raises where there is none
+        return list(available())
+    return [str(resolve(name)) for name in backends]
+
+
+def require_extra(name: str) -> None:
+    """Refuse to begin what the installed packages cannot finish.
+
+    Raises:
+        MissingExtraError: Naming the packages and the command that installs them.
+    """
+    extra = extra_status(name)
+    if extra.missing is not None:
+        packages = ", ".join(extra.absent)
+        raise MissingExtraError(f"the packages of the extra `{name}`", f"{packages} not installed", extra.missing)

@@ -1,0 +1,199 @@
+"""Tables for people, at most 80 columns wide. Every table has a JSON twin; nothing is computed here."""
+
+from collections.abc import Iterable
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group as Stack
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ..runtime.bundle import Bundle
+from ..runtime.doctor import Diagnosis
+from ..runtime.parity import Check, Group
+from ..runtime.predictor import ServedBy
+from ..runtime.segmentation import Written
+from .demo import DemoResult
+from .latency import BackendLatency, BenchReport
+from .verification import BackendReport, TaskGroup, VerifyReport
+
+LATENCY_ONLY = "random weights: latency only, parity proves nothing and passes no gate"
+
+
+def table(title: str, *columns: str, numbers: int = 0) -> Table:
+    """Return an empty table; the last `numbers` columns are aligned right."""
+    made = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for place, name in enumerate(columns):
+        right = place >= len(columns) - numbers
+        made.add_column(name, justify="right" if right else "left", no_wrap=right, overflow="fold")
+    return made
+
+
+def served(one: ServedBy) -> str:
+    """Name a backend as results name it: library, device unless CPU, execution precision."""
+    device = "" if one.device == "CPU" else f" {one.device}"
+    return f"{one.backend}{device} {one.precision}"
+
+
+def checks_table(title: str, rows: Iterable[tuple[str, Check]]) -> Table:
+    """Show checks of one or more backends."""
+    made = table(title, "backend", "check", "", "finding")
+    last = ""
+    for backend, check in rows:
+        verdict = Text("pass", "green") if check.passed else Text("FAIL", "bold red")
+        made.add_row(backend if backend != last else "", check.name, verdict, check.detail)
+        last = backend
+    return made
+
+
+def verify_tables(report: VerifyReport) -> RenderableType:
+    """Show the four layers."""
+    parts: list[RenderableType] = [] if report.gating else [Text(LATENCY_ONLY, "yellow")]
+    rows = [(served(one.served_by), check) for one in report.backends for check in one.checks]
+    parts.append(checks_table("Is it still the same model?", rows))
+    for one in report.backends:
+        parts.append(_mask_table(one))
+    for one in report.backends[:1]:
+        if one.tasks:
+            parts.append(_task_table(one))
+    return Stack(*parts)
+
+
+def bench_table(report: BenchReport) -> RenderableType:
+    """Show latency and parity side by side."""
+    made = table("Latency in ms, one box", "backend", "stage", "p50", "p90", "p99", "n", "DSC parity", numbers=5)
+    for one in report.backends:
+        _add_latency(made, one, report.trained)
+    height, width = report.image_hw
+    note = (
+        f"{report.processor}, {report.cores} cores; image {height} x {width}; backends interleaved, "
+        f"{report.warmup} warm-up rounds apart. A percentile without enough samples is not printed."
+    )
+    return Stack(made, Text(note, "dim"))
+
+
+def written_table(results: Iterable[Written]) -> Table:
+    """Show what `segment` wrote."""
+    made = table("Segmented", "image", "overlay", "objects", "ms", numbers=2)
+    for one in results:
+        made.add_row(one.image, one.overlay, str(one.objects), f"{one.total_ms:.0f}")
+    return made
+
+
+def inspect_tables(bundle: Bundle) -> RenderableType:
+    """Show a bundle's identity, profile and files."""
+    manifest = bundle.manifest
+    facts = table(f"Bundle {bundle.root}", "", "")
+    weights = "trained" if manifest.model.trained else LATENCY_ONLY
+    profile = ", ".join(f"{key} {value}" for key, value in manifest.profile.items() if key != "name")
+    for name, value in (
+        ("model", f"{manifest.model.name} ({manifest.model.architecture}), {weights}"),
+        ("source", f"{manifest.model.source_file}, weights {manifest.model.weights_sha256[:16]}…"),
+        ("profile", f"{manifest.profile['name']}: {profile}"),
+        ("made", f"{manifest.created} by medsam-edge {manifest.toolkit_version}"),
+        ("digest", manifest.digest),
+    ):
+        facts.add_row(name, value)
+    return Stack(facts, _files_table(bundle))
+
+
+def doctor_tables(found: Diagnosis) -> RenderableType:
+    """Show what is here and what to type for the rest."""
+    head = Text(
+        f"{found.processor} ({', '.join(found.features) or 'no vector extensions'}), {found.memory_gib} GiB, "
+        f"{found.system}, Python {found.python}"
+    )
+    made = table("What is here", "", "found", "to install it")
+    for backend in found.backends:
+        here = f"{backend.version}: {', '.join(backend.devices)}" if backend.version else "-"
+        made.add_row(f"backend {backend.name}", here, backend.missing or "")
+    for extra in found.extras:
+        made.add_row(f"extra {extra.name}", ", ".join(extra.present) or "-", extra.missing or "")
+    return Stack(head, made)
+
+
+def _mask_table(report: BackendReport) -> Table:
+    made = table(
+        f"Masks against the source's: {served(report.served_by)}, {report.mask_cases}",
+        "modality", "n", "DSC mean", "p5", "worst", "NSD mean", "worst", numbers=6,
+    )  # fmt: skip
+    for group in report.masks:
+        made.add_row(group.modality, *_figures(group))
+    return made
+
+
+def _figures(group: Group) -> tuple[str, ...]:
+    dsc, nsd = group.dsc, group.nsd
+    return (
+        str(dsc.n),
+        f"{dsc.mean:.5f}",
+        f"{dsc.p05:.5f}",
+        f"{dsc.worst:.5f}",
+        f"{nsd.mean:.5f}",
+        f"{nsd.worst:.5f}",
+    )
+
+
+def _task_table(report: BackendReport) -> Table:
+    made = table(
+        f"Masks against the reference masks: {served(report.served_by)}",
+        "modality", "n", "DSC", "worst", "NSD", "box filled", "ellipse", numbers=6,
+    )  # fmt: skip
+    for group in report.tasks:
+        made.add_row(group.modality, *_task_figures(group))
+    return made
+
+
+def _task_figures(group: TaskGroup) -> tuple[str, ...]:
+    model = group.model
+    means = (group.box_fill.dsc.mean, group.ellipse.dsc.mean)
+    own = (model.dsc.mean, model.dsc.worst, model.nsd.mean)
+    return (str(model.dsc.n), *(f"{value:.3f}" for value in (*own, *means)))
+
+
+def _add_latency(made: Table, one: BackendLatency, trained: bool) -> None:
+    for place, latency in enumerate(one.latencies):
+        first = place == 0
+        figures = [latency.percentile(percent) for percent in (50.0, 90.0, 99.0)]
+        cells = ["-" if value is None else f"{value:.2f}" for value in figures]
+        parity = f"{one.parity.mean:.5f}" if trained else "latency only"
+        made.add_row(
+            served(one.served_by) if first else "",
+            latency.stage,
+            *cells,
+            str(len(latency.samples_ms)),
+            parity if first else "",
+        )
+
+
+def _files_table(bundle: Bundle) -> Table:
+    made = table("Files", "kind", "what", "sha256", "MB", numbers=1)
+    for graph in bundle.manifest.graphs:
+        made.add_row(
+            "graph",
+            f"{graph.part} {graph.precision} {graph.form}",
+            graph.sha256[:16],
+            _megabytes(graph.bytes),
+        )
+    for kind, entries in (("golden", bundle.manifest.golden), ("record", bundle.manifest.records)):
+        for entry in entries:
+            made.add_row(kind, entry.name, entry.sha256[:16], _megabytes(entry.bytes))
+    return made
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.2f}"
+
+
+def demo_tables(result: DemoResult) -> RenderableType:
+    """Show the demo's one table and what it wrote."""
+    verified = "the bundle draws the checkpoint's masks" if result.verification.passed else "PARITY FAILED, see verify"
+    written = table("Written", "", "")
+    for name, path in (
+        ("bundle", result.bundle),
+        ("overlay", result.segmented.overlay),
+        ("label map", result.segmented.labels),
+        ("report", result.segmented.report),
+    ):
+        written.add_row(name, path)
+    return Stack(Text(f"Verified: {verified}"), bench_table(result.benchmark), written)

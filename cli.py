@@ -1,0 +1,202 @@
+"""The command line: one short command per verb. Parse, call one function, print; everything heavy loads inside."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from medsam_edge import __version__
+from medsam_edge.runtime.errors import DeviceMemoryError, ExitCode, MedSAMEdgeError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="From a MedSAM checkpoint to verified masks on an edge device.",
+    epilog="Exit codes: 0 ok, 2 usage, 3 environment, 4 parity, 5 speed, 6 artefact, 7 memory, 8 measurement.",
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]
+Bundle = Annotated[Path, typer.Argument(help="A bundle: the folder that `export` wrote.", metavar="BUNDLE")]
+Backends = Annotated[
+    list[str] | None,
+    typer.Option("--backend", help="onnxruntime, openvino, openvino:GPU, …; repeat for several. Default: all here."),
+]
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[
+        str, typer.Argument(help="A .pth or .safetensors file, or the word `demo`.", metavar="CHECKPOINT")
+    ],
+    out: Annotated[Path, typer.Option(help="The bundle's folder: new, empty, or a bundle to replace.")],
+    profile: Annotated[
+        str | None, typer.Option(help="How images are prepared: `medsam`. Weights do not say it.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Turn a checkpoint into a bundle, and write it only if it draws the checkpoint's masks."""
+    from medsam_edge.benchmarks.console import named, require_extra, say, show
+
+    named(None)
+    require_extra("export")
+    from medsam_edge.benchmarks.cases import golden_cases
+    from medsam_edge.benchmarks.tables import checks_table
+    from medsam_edge.export.demo_checkpoint import checkpoint_path
+    from medsam_edge.export.pipeline import export_bundle
+
+    result = export_bundle(checkpoint_path(checkpoint), out, golden_cases(), profile, say)
+    rows = [(name, check) for name, checks in result.parity.items() for check in checks]
+    show("export", result, as_json, lambda: checks_table(f"{result.bundle} written", rows))
+
+
+@app.command()
+def verify(
+    bundle: Bundle,
+    cases: Annotated[Path | None, typer.Option(help="A folder of challenge .npz cases with reference masks.")] = None,
+    split: Annotated[str | None, typer.Option(help="Only this split of the folder's cases.csv.")] = None,
+    phantoms: Annotated[int, typer.Option(min=0, help="Add this many synthetic cases.")] = 0,
+    source: Annotated[str | None, typer.Option(help="The checkpoint, to compare its masks on every case too.")] = None,
+    backend: Backends = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prove that a bundle still draws its checkpoint's masks; exit 4 if it does not."""
+    from medsam_edge.benchmarks.cases import cases_for
+    from medsam_edge.benchmarks.console import named, progress, show
+    from medsam_edge.benchmarks.tables import verify_tables
+    from medsam_edge.benchmarks.verification import source_answer
+    from medsam_edge.benchmarks.verification import verify as run
+    from medsam_edge.runtime.bundle import open_bundle
+
+    backends, opened = named(backend), open_bundle(bundle)
+    answer = source_answer(source, opened.manifest) if source else None
+    with progress("verifying") as report:
+        result = run(opened, backends, cases_for(cases, split, phantoms), answer, report)
+    show("verify", result, as_json, lambda: verify_tables(result))
+    if not result.passed:
+        raise typer.Exit(ExitCode.PARITY)
+
+
+@app.command()
+def segment(
+    bundle: Bundle,
+    images: Annotated[list[Path], typer.Argument(help="PNG, JPEG, TIFF, .npy or challenge .npz.", metavar="IMAGE…")],
+    out: Annotated[Path, typer.Option(help="Folder for label maps, overlays and reports.")] = Path("segmented"),
+    box: Annotated[list[str] | None, typer.Option(help="x_min,y_min,x_max,y_max in pixels; repeat for more.")] = None,
+    boxes_from: Annotated[
+        Path | None, typer.Option(help="A label map, or a folder of them, to take boxes from.")
+    ] = None,
+    backend: Annotated[str, typer.Option(help="auto, onnxruntime, openvino, openvino:GPU, …")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Draw a mask for each box in each image; all boxes of an image share one encoder run."""
+    from medsam_edge.benchmarks.console import named, progress, show
+    from medsam_edge.benchmarks.tables import written_table
+    from medsam_edge.runtime.boxes import parse_box
+    from medsam_edge.runtime.predictor import load
+    from medsam_edge.runtime.segmentation import segment_files
+
+    chosen = named([backend])[0]
+    boxes = [parse_box(text) for text in box or []]
+    with load(bundle, chosen) as predictor, progress("segmenting") as report:
+        tell = lambda done, count: report("", done, count)  # noqa: E731
+        results = list(segment_files(predictor, images, out, boxes, boxes_from, tell))
+    show("segment", results, as_json, lambda: written_table(results))
+
+
+@app.command()
+def bench(
+    bundle: Bundle,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds; each runs every backend once.")] = 100,
+    backend: Backends = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure latency on every backend, interleaved, with mask parity in the same table."""
+    from medsam_edge.benchmarks.console import named, progress, show
+    from medsam_edge.benchmarks.latency import bench as run
+    from medsam_edge.benchmarks.tables import bench_table
+    from medsam_edge.runtime.bundle import open_bundle
+
+    backends, opened = named(backend), open_bundle(bundle)
+    with progress("measuring") as report:
+        result = run(opened, backends, rounds, progress=lambda done, count: report("", done, count))
+    show("bench", result, as_json, lambda: bench_table(result))
+
+
+@app.command()
+def inspect(bundle: Bundle, as_json: AsJson = False) -> None:
+    """Check every hash of a bundle and show what is in it."""
+    from medsam_edge.benchmarks.console import show
+    from medsam_edge.benchmarks.tables import inspect_tables
+    from medsam_edge.runtime.bundle import open_bundle
+
+    opened = open_bundle(bundle)
+    show("inspect", opened, as_json, lambda: inspect_tables(opened))
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Show which backends and extras are here, and the command that installs what is not."""
+    from medsam_edge.benchmarks.console import show
+    from medsam_edge.benchmarks.tables import doctor_tables
+    from medsam_edge.runtime.doctor import diagnose
+
+    found = diagnose()
+    show("doctor", found, as_json, lambda: doctor_tables(found))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything that the demo writes.")] = Path("demo-output"),
+    as_json: AsJson = False,
+) -> None:
+    """Run the whole path on the packaged checkpoint: export, verify, segment a phantom, measure."""
+    from medsam_edge.benchmarks.console import named, require_extra, say, show
+
+    named(None)
+    require_extra("export")
+    from medsam_edge.benchmarks.demo import run_demo
+    from medsam_edge.benchmarks.tables import demo_tables
+
+    result = run_demo(out, say)
+    show("demo", result, as_json, lambda: demo_tables(result))
+    if not result.verification.passed:
+        raise typer.Exit(ExitCode.PARITY)
+
+
+def version(asked: bool) -> None:
+    """Print the version and stop."""
+    if asked:
+        print(f"medsam-edge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """From a MedSAM checkpoint to verified masks on an edge device."""
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one line and its exit code, never a traceback."""
+    try:
+        app()
+    except MedSAMEdgeError as error:
+        fail(error)
+    except MemoryError:
+        fail(DeviceMemoryError("enough memory", "the system refused to give more", "use fewer boxes or smaller images"))
+
+
+def fail(error: MedSAMEdgeError) -> None:
+    """Explain an error and leave with its exit code."""
+    from medsam_edge.benchmarks.console import explain
+
+    explain(error, "--json" in sys.argv)
+    raise SystemExit(int(error.exit_code))
+
+
+if __name__ == "__main__":
+    main()

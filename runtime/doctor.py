@@ -1,0 +1,59 @@
+"""What is installed here, and the command that installs what is not. It imports backends, and compiles nothing."""
+
+import platform
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+
+from .backends.choose import BackendStatus, install_hint, status
+from .machine import memory_gib, processor_features, processor_name
+
+# Extra to the modules that it brings and their distributions' names.
+_EXTRAS = {
+    "export": {"torch": "torch", "onnx": "onnx", "onnxscript": "onnxscript", "safetensors": "safetensors"},
+    "tensorrt": {"tensorrt": "tensorrt", "pycuda": "pycuda"},
+}
+
+
+@dataclass(frozen=True)
+class ExtraStatus:
+    """An extra: what of it is here (`name version`), and what to type for the rest, or None."""
+
+    name: str
+    present: tuple[str, ...]
+    absent: tuple[str, ...]
+    missing: str | None
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What `doctor` found."""
+
+    python: str
+    system: str
+    processor: str
+    features: tuple[str, ...]
+    memory_gib: float
+    backends: tuple[BackendStatus, ...]
+    extras: tuple[ExtraStatus, ...]
+
+
+def diagnose() -> Diagnosis:
+    """Look at this machine."""
+    return Diagnosis(
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.machine()}",
+        processor=processor_name(),
+        features=processor_features(),
+        memory_gib=round(memory_gib(), 1),
+        backends=tuple(status(name) for name in ("openvino", "onnxruntime")),
+        extras=tuple(extra_status(name) for name in _EXTRAS),
+    )
+
+
+def extra_status(name: str) -> ExtraStatus:
+    """Look for the packages of one extra, without importing them."""
+    packages = _EXTRAS[name]
+    absent = tuple(package for module, package in packages.items() if find_spec(module) is None)
+    present = tuple(f"{package} {metadata.version(package)}" for package in packages.values() if package not in absent)
+    return ExtraStatus(name, present, absent, install_hint(name) if absent else None)
