@@ -36,7 +36,8 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Turn a checkpoint into a bundle, and write it only if it draws the checkpoint's masks."""
-    from medsam_edge.benchmarks.console import named, require_extra, say, show
+    from medsam_edge.benchmarks.console import named, say, show
+    from medsam_edge.runtime.doctor import require_extra
 
     named(None)
     require_extra("export")
@@ -151,7 +152,8 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Run the whole path on the packaged checkpoint: export, verify, segment a phantom, measure."""
-    from medsam_edge.benchmarks.console import named, require_extra, say, show
+    from medsam_edge.benchmarks.console import named, say, show
+    from medsam_edge.runtime.doctor import require_extra
 
     named(None)
     require_extra("export")
@@ -183,7 +185,7 @@ def root(
 def main() -> None:
     """Run the command line; an error of ours is one line and its exit code, never a traceback."""
     try:
-        app()
+        app(prog_name="medsam-edge")
     except MedSAMEdgeError as error:
         fail(error)
     except MemoryError:

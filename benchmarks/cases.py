@@ -3,7 +3,10 @@
 from pathlib import Path
 
 from ..calibration.phantoms import MODALITIES, phantom
+from ..runtime.bundle import Bundle
 from ..runtime.cases import read_cases
+from ..runtime.errors import BundleError, UsageError
+from ..runtime.golden import Golden
 from ..runtime.types import Case
 
 # Far below the seeds that training draws from, far above those that `--phantoms N` counts up from 0.
@@ -17,12 +20,31 @@ def golden_cases() -> tuple[Case, ...]:
     return (*square, phantom(FIRST_GOLDEN_SEED + len(MODALITIES), "X-ray", size=ODD_SIZE))
 
 
+def golden_of(bundle: Bundle) -> tuple[Golden, ...]:
+    """Read a bundle's golden cases.
+
+    Raises:
+        BundleError: If there are fewer than two: one image cannot show that two images get two embeddings.
+    """
+    golden = bundle.golden_cases()
+    if len(golden) < 2:
+        raise BundleError("a bundle with at least two golden cases", str(len(golden)), "export it again")
+    return golden
+
+
 def phantom_cases(count: int) -> tuple[Case, ...]:
     """Return the held-out phantoms with seeds 0 to `count - 1`, modalities in turn."""
     return tuple(phantom(seed) for seed in range(count))
 
 
 def cases_for(folder: Path | None, split: str | None, phantoms: int) -> tuple[Case, ...]:
-    """Return the cases a person asked for: those of a folder, then phantoms."""
+    """Return the cases a person asked for: those of a folder, then phantoms.
+
+    Raises:
+        UsageError: If a split is named, but no folder that has one.
+        CaseError, StorageError: As `read_cases`.
+    """
+    if split is not None and folder is None:
+        raise UsageError(f"a folder of cases for the split {split!r}", "none", "add --cases with that folder")
     read = tuple(read_cases(folder, split)) if folder is not None else ()
     return (*read, *phantom_cases(phantoms))

@@ -19,8 +19,7 @@ from rich.progress import (
 )
 
 from ..runtime.backends.choose import available, resolve
-from ..runtime.doctor import extra_status
-from ..runtime.errors import MedSAMEdgeError, MissingExtraError
+from ..runtime.errors import MedSAMEdgeError
 from ..runtime.schema import to_plain
 
 Report = Callable[[str, int, int], None]
@@ -50,7 +49,8 @@ def progress(verb: str) -> Iterator[Report]:
     """Show a bar on standard error while work goes on; nothing where that is no terminal."""
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn(verb), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.description}"), console=console, transient=True) as bar:
+    hidden = not console.is_terminal  # else it would leave an empty line in a log
+    with Progress(*columns, TextColumn("{task.description}"), console=console, transient=True, disable=hidden) as bar:
         task = bar.add_task("", total=None)
         yield lambda what, done, count: bar.update(task, completed=done, total=count, description=what)
 
@@ -78,15 +78,3 @@ def named(backends: Sequence[str] | None) -> list[str]:
         resolve("auto")  # raises where there is none
         return list(available())
     return [str(resolve(name)) for name in backends]
-
-
-def require_extra(name: str) -> None:
-    """Refuse to begin what the installed packages cannot finish.
-
-    Raises:
-        MissingExtraError: Naming the packages and the command that installs them.
-    """
-    extra = extra_status(name)
-    if extra.missing is not None:
-        packages = ", ".join(extra.absent)
-        raise MissingExtraError(f"the packages of the extra `{name}`", f"{packages} not installed", extra.missing)

@@ -13,6 +13,7 @@ from ..export.demo_checkpoint import demo_checkpoint
 from ..export.pipeline import export_bundle
 from ..runtime.backends.choose import available
 from ..runtime.bundle import open_bundle
+from ..runtime.files import make_folder
 from ..runtime.outputs import write_png
 from ..runtime.predictor import load
 from ..runtime.segmentation import Written, segment_files
@@ -57,7 +58,7 @@ def segment_phantom(bundle: Path, out: Path) -> Written:
     """Write a phantom as PNG, segment it from that file as a person would, and return what was written."""
     case = phantom(SHOWN_SEED, SHOWN_MODALITY)
     image = out / "phantom.png"
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     write_png(image, case.image)
     boxes = [(float(a), float(b), float(c), float(d)) for a, b, c, d in case.boxes]
     with load(bundle) as predictor:

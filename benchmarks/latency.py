@@ -18,6 +18,7 @@ from ..runtime.machine import processor_name
 from ..runtime.metrics import Summary, summarise
 from ..runtime.parity import compare_masks
 from ..runtime.predictor import Predictor, ServedBy, Timings, load
+from .cases import golden_of
 
 STAGES = ("encode", "decode one box", "end to end")
 # A percentile is printed only where at least one sample lies beyond it.
@@ -74,7 +75,7 @@ def bench(
     """Measure encoder, decoder (one box) and end-to-end latency.
 
     Args:
-        bundle: The opened bundle; its golden cases are the images.
+        bundle: The opened bundle; its golden cases of one size are the images.
         backends: Names as `load` takes them.
         rounds: Timed rounds; each runs every backend once.
         warmup: Rounds before them, kept apart.
@@ -83,13 +84,14 @@ def bench(
     Raises:
         BundleError, MissingExtraError: As `load`.
     """
-    golden = bundle.golden_cases()
+    golden = golden_of(bundle)
+    timed = [case for case in golden if case.image.shape == golden[0].image.shape]
     with ExitStack() as stack:
         predictors = [stack.enter_context(load(bundle, name)) for name in backends]
         samples: list[list[Timings]] = [[] for _ in predictors]
         for done in range(warmup + rounds):
             progress(done, warmup + rounds)
-            case = golden[done % len(golden)]
+            case = timed[done % len(timed)]
             for predictor, taken in zip(predictors, samples, strict=True):
                 taken.append(predictor.segment(case.image, case.boxes[:1]).timings)
         rows = tuple(

@@ -1,6 +1,7 @@
 """Tables for people, at most 80 columns wide. Every table has a JSON twin; nothing is computed here."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group as Stack
@@ -13,9 +14,11 @@ from ..runtime.doctor import Diagnosis
 from ..runtime.parity import Check, Group
 from ..runtime.predictor import ServedBy
 from ..runtime.segmentation import Written
-from .demo import DemoResult
 from .latency import BackendLatency, BenchReport
 from .verification import BackendReport, TaskGroup, VerifyReport
+
+if TYPE_CHECKING:  # it needs PyTorch, and the tables of all other verbs must not
+    from .demo import DemoResult
 
 LATENCY_ONLY = "random weights: latency only, parity proves nothing and passes no gate"
 
@@ -23,6 +26,7 @@ LATENCY_ONLY = "random weights: latency only, parity proves nothing and passes n
 def table(title: str, *columns: str, numbers: int = 0) -> Table:
     """Return an empty table; the last `numbers` columns are aligned right."""
     made = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    made.show_header = any(columns)
     for place, name in enumerate(columns):
         right = place >= len(columns) - numbers
         made.add_column(name, justify="right" if right else "left", no_wrap=right, overflow="fold")
@@ -185,7 +189,7 @@ def _megabytes(count: int) -> str:
     return f"{count / 1e6:.2f}"
 
 
-def demo_tables(result: DemoResult) -> RenderableType:
+def demo_tables(result: "DemoResult") -> RenderableType:
     """Show the demo's one table and what it wrote."""
     verified = "the bundle draws the checkpoint's masks" if result.verification.passed else "PARITY FAILED, see verify"
     written = table("Written", "", "")

@@ -5,11 +5,13 @@ source checkpoint is at hand to answer them; the task layer needs reference mask
 fail against stated limits, and prints nothing.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from ..runtime.boxes import box_fill, inscribed_ellipse
 from ..runtime.bundle import Bundle
+from ..runtime.doctor import require_extra
 from ..runtime.golden import Golden
 from ..runtime.manifest import Manifest
 from ..runtime.parity import (
@@ -17,6 +19,7 @@ from ..runtime.parity import (
     Group,
     Limits,
     MaskRow,
+    TensorRow,
     compare_masks,
     compare_tensors,
     groups,
@@ -24,9 +27,9 @@ from ..runtime.parity import (
     self_consistency,
     tensor_check,
 )
-from ..runtime.predictor import Prediction, ServedBy, load
+from ..runtime.predictor import Predictor, ServedBy, load
 from ..runtime.types import Boxes, Case, Masks
-from .console import require_extra
+from .cases import golden_of
 
 Progress = Callable[[str, int, int], None]
 Answer = Callable[[Case], Golden]
@@ -75,9 +78,11 @@ class VerifyReport:
 
 
 @dataclass
-class _Found:
-    """Rows of one backend, as they are found."""
+class _Trial:
+    """One backend under test, and the rows found so far."""
 
+    predictor: Predictor
+    tensors: list[TensorRow] = field(default_factory=list)
     masks: list[MaskRow] = field(default_factory=list)
     tasks: list[MaskRow] = field(default_factory=list)
     filled: list[MaskRow] = field(default_factory=list)
@@ -96,55 +101,37 @@ def verify(
     Args:
         bundle: The opened bundle.
         backends: Names as `load` takes them.
-        cases: Cases beside the golden ones, for the task layer and, with `answer`, for the mask layer.
+        cases: Cases for the task layer in place of the golden ones and, with `answer`, for the tensor and mask
+            layers beside them.
         answer: The source checkpoint's answer to a case, where it is at hand.
-        progress: Told the backend, the cases done, and how many there are.
+        progress: Told the case, the cases done, and how many there are.
 
     Raises:
         BundleError, MissingExtraError: As `load`.
     """
-    golden = bundle.golden_cases()
-    limits = Limits()
-    reports = [_verify_backend(bundle, name, golden, cases, answer, limits, progress) for name in backends]
-    return VerifyReport(str(bundle.root), bundle.manifest.digest, bundle.manifest.model.trained, limits, tuple(reports))
+    golden = golden_of(bundle)
+    with ExitStack() as stack:
+        trials = [_Trial(stack.enter_context(load(bundle, name))) for name in backends]
+        everything: list[Golden | Case] = [*golden, *cases]
+        for done, case in enumerate(everything):
+            progress(case.id, done, len(everything))
+            # The source is slow: it answers a case once, for all backends.
+            asked = answer(case) if answer and isinstance(case, Case) else case
+            for trial in trials:
+                _judge(trial, asked, as_task=not (cases and isinstance(case, Golden)))
+        limits, about = Limits(), _mask_cases(golden, cases, answer)
+        reports = tuple(_report(trial, golden, about, limits) for trial in trials)
+    manifest = bundle.manifest
+    return VerifyReport(str(bundle.root), manifest.digest, manifest.model.trained, limits, reports)
 
 
-def _verify_backend(
-    bundle: Bundle,
-    name: str,
-    golden: Sequence[Golden],
-    cases: Sequence[Case],
-    answer: Answer | None,
-    limits: Limits,
-    progress: Progress,
-) -> BackendReport:
-    found = _Found()
-    with load(bundle, name) as predictor:
-        tensors = []
-        for done, case in enumerate(_all_cases(golden, cases, answer)):
-            progress(str(predictor.served_by.backend), done, len(golden) + len(cases))
-            embedding = predictor.embed(case.image)
-            if isinstance(case, Golden):
-                tensors.append(compare_tensors(case, embedding.tensor.numpy()))
-            _judge(found, case, predictor.predict(embedding, case.boxes))
-        checks = (
-            tensor_check(tensors, limits),
-            mask_check(found.masks, limits),
-            *self_consistency(predictor, [(case.image, case.boxes) for case in golden], limits),
-        )
-        return BackendReport(
-            predictor.served_by,
-            checks,
-            _mask_cases(golden, cases, answer),
-            groups(found.masks),
-            _tasks(found),
-        )
-
-
-def _all_cases(golden: Sequence[Golden], cases: Sequence[Case], answer: Answer | None) -> Iterator[Golden | Case]:
-    yield from golden
-    for case in cases:
-        yield answer(case) if answer else case
+def _report(trial: _Trial, golden: Sequence[Golden], mask_cases: str, limits: Limits) -> BackendReport:
+    checks = (
+        tensor_check(trial.tensors, limits),
+        mask_check(trial.masks, limits),
+        *self_consistency(trial.predictor, [(case.image, case.boxes) for case in golden], limits),
+    )
+    return BackendReport(trial.predictor.served_by, checks, mask_cases, groups(trial.masks), _tasks(trial))
 
 
 def _mask_cases(golden: Sequence[Golden], cases: Sequence[Case], answer: Answer | None) -> str:
@@ -152,17 +139,18 @@ def _mask_cases(golden: Sequence[Golden], cases: Sequence[Case], answer: Answer 
     return f"{len(golden)} golden cases{more}"
 
 
-def _judge(found: _Found, case: Golden | Case, prediction: Prediction) -> None:
+def _judge(trial: _Trial, case: Golden | Case, as_task: bool) -> None:
+    embedding = trial.predictor.embed(case.image)
+    masks = trial.predictor.predict(embedding, case.boxes).masks
     if isinstance(case, Golden):
-        found.masks += compare_masks(case.id, case.modality, prediction.masks, case.masks)
-        reference = case.reference
-    else:
-        reference = case.masks
-    if reference is None:
+        trial.tensors.append(compare_tensors(case, embedding.tensor.numpy()))
+        trial.masks += compare_masks(case.id, case.modality, masks, case.masks)
+    reference = case.reference if isinstance(case, Golden) else case.masks
+    if reference is None or not as_task:
         return
-    found.tasks += compare_masks(case.id, case.modality, prediction.masks, reference)
-    for rows, draw in ((found.filled, box_fill), (found.ellipses, inscribed_ellipse)):
-        rows += _baseline(case, reference, draw)
+    trial.tasks += compare_masks(case.id, case.modality, masks, reference)
+    trial.filled += _baseline(case, reference, box_fill)
+    trial.ellipses += _baseline(case, reference, inscribed_ellipse)
 
 
 def _baseline(
@@ -175,10 +163,10 @@ def _baseline(
         yield MaskRow(row.id, row.modality, index, row.dsc, row.nsd)
 
 
-def _tasks(found: _Found) -> tuple[TaskGroup, ...]:
-    if not found.tasks:
+def _tasks(trial: _Trial) -> tuple[TaskGroup, ...]:
+    if not trial.tasks:
         return ()
-    columns = zip(groups(found.tasks), groups(found.filled), groups(found.ellipses), strict=True)
+    columns = zip(groups(trial.tasks), groups(trial.filled), groups(trial.ellipses), strict=True)
     return tuple(TaskGroup(model.modality, model, filled, ellipse) for model, filled, ellipse in columns)
 
 

@@ -25,6 +25,9 @@ _FOREIGN = {
     "decoder5.": "SAM3D",
 }
 _BLOCKS = "image_encoder.blocks."
+_POSITIONS = "image_encoder.pos_embed"
+# What reading sizes off tensors raises where a tensor is missing or of a shape that no such network has.
+_MALFORMED = (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError, RuntimeError)
 
 
 def config_of(tensors: Tensors) -> SamConfig:
@@ -35,32 +38,39 @@ def config_of(tensors: Tensors) -> SamConfig:
     """
     try:
         return _config_of(tensors)
-    except (KeyError, IndexError, ZeroDivisionError) as error:
-        raise _unknown(tensors) from error
+    except _MALFORMED as error:
+        raise _unknown(tensors, error) from error
 
 
 def model_of(tensors: Tensors) -> Sam:
-    """Build the network and load the weights, every key accounted for.
+    """Build the network and load the weights, every key accounted for and every value a finite float.
 
     Raises:
-        CheckpointError: If the architecture is unknown, or a key is missing, left over or of another shape.
+        CheckpointError: If the architecture is unknown, a key is missing, left over or of another shape, or a
+            tensor holds integers, NaN or infinity.
     """
     config = config_of(tensors)
-    with torch.device("meta"):
-        model = Sam(config)
+    try:
+        with torch.device("meta"):
+            model = Sam(config)
+    except _MALFORMED as error:  # sizes that no network can have
+        raise _unknown(tensors, error) from error
     _check_keys({name: tuple(value.shape) for name, value in model.state_dict().items()}, tensors)
+    _check_values(tensors)
     model.load_state_dict(dict(tensors), assign=True)
     return model.eval().requires_grad_(False)
 
 
 def _config_of(tensors: Tensors) -> SamConfig:
-    _, grid, _, width = tensors["image_encoder.pos_embed"].shape
+    if empty := [name for name, tensor in tensors.items() if 0 in tensor.shape]:
+        raise ValueError(f"{empty[0]} is empty")
+    _, grid, _, width = tensors[_POSITIONS].shape
     patch = tensors["image_encoder.patch_embed.proj.weight"].shape[-1]
     depth = 1 + max(int(name.removeprefix(_BLOCKS).split(".")[0]) for name in tensors if name.startswith(_BLOCKS))
     tables = [tensors[f"{_BLOCKS}{index}.attn.rel_pos_h"] for index in range(depth)]
     spans = [(len(table) + 1) // 2 for table in tables]
     windows = sorted(set(spans) - {grid})
-    return SamConfig(
+    config = SamConfig(
         image_size=grid * patch,
         patch_size=patch,
         embed_dim=width,
@@ -72,17 +82,24 @@ def _config_of(tensors: Tensors) -> SamConfig:
         prompt_dim=tensors["prompt_encoder.no_mask_embed.weight"].shape[1],
         decoder_mlp_dim=len(tensors["mask_decoder.transformer.layers.0.mlp.lin1.bias"]),
     )
+    if config.prompt_dim % (2 * config.decoder_heads):
+        raise ValueError(f"{config.prompt_dim} channels for a decoder of {config.decoder_heads} heads")
+    return config
 
 
-def _unknown(tensors: Tensors) -> CheckpointError:
+def _unknown(tensors: Tensors, error: Exception) -> CheckpointError:
     name = next((name for prefix, name in _FOREIGN.items() if any(key.startswith(prefix) for key in tensors)), None)
     if name is not None:
         return CheckpointError(KNOWN, f"{name}, which this version does not export", "use one of the former")
+    whole = "export the state dict of the whole model under the authors' keys"
+    if _POSITIONS in tensors:
+        reason = f"no {error.args[0]}" if isinstance(error, KeyError) else f"shapes that do not fit together: {error}"
+        return CheckpointError(KNOWN, f"{_POSITIONS}, but {reason}", whole)
     seen = ", ".join(list(tensors)[:4])
     return CheckpointError(
-        f"{KNOWN}, with keys such as image_encoder.pos_embed",
+        f"{KNOWN}, with keys such as {_POSITIONS}",
         f"{len(tensors)} keys of an unknown architecture: {seen}, …",
-        "export the state dict of the whole model under the authors' keys",
+        whole,
     )
 
 
@@ -99,3 +116,18 @@ def _check_keys(wanted: Mapping[str, tuple[int, ...]], tensors: Tensors) -> None
         found,
         "export the state dict of the whole model",
     )
+
+
+def _check_values(tensors: Tensors) -> None:
+    other = [f"{name} ({tensor.dtype})" for name, tensor in tensors.items() if not tensor.is_floating_point()]
+    if other:
+        raise CheckpointError(
+            "floating-point weights", f"{len(other)} tensors of other types: {other[0]}", "export the unquantised model"
+        )
+    broken = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
+    if broken:
+        raise CheckpointError(
+            "finite weights",
+            f"NaN or infinity in {len(broken)} tensors: {', '.join(broken[:3])}",
+            "export a checkpoint from before the training diverged",
+        )

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from ..runtime.errors import CheckpointError, StorageError
+from ..runtime.files import open_file
 
 SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 PREFIXES = ("module.", "model.", "sam.")
@@ -88,13 +89,12 @@ def _unprefixed(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def _hash_file(path: Path) -> str:
     digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
+    with open_file(path) as file:
+        try:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
-    except OSError as error:
-        remedy = "name an existing, readable checkpoint file"
-        raise StorageError("a checkpoint file", f"{path}: {error.strerror}", remedy) from error
+        except OSError as error:
+            raise StorageError("a readable file", f"{path}: {error.strerror}", "copy it to another disk") from error
     return digest.hexdigest()
 
 
@@ -123,8 +123,14 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
             case "code":
                 raise CheckpointError(
                     "a state dict (tensors only)",
-                    f"{path.name} is a pickle that wants to run code: {answer['detail']}",
+                    f"{path.name} {answer['detail']}",
                     "in the training code, save model.state_dict() instead of the module, and export that file",
+                )
+            case "foreign":
+                raise CheckpointError(
+                    "a file that torch.save wrote",
+                    f"{path.name} {answer['detail']}",
+                    "name the file with the weights; if it was downloaded, look whether it is a web page",
                 )
             case "no-tensors":
                 raise CheckpointError(
@@ -132,17 +138,29 @@ def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
                     f"{path.name} holds {answer['detail']} without tensors",
                     "save model.state_dict() and export that file",
                 )
+            case "no-room":
+                raise StorageError(
+                    f"room for a copy of {path.name} in the temporary folder",
+                    answer["detail"],
+                    "free some space there, or set TMPDIR to a folder on a larger disk",
+                )
             case _:
                 raise _damaged(path, answer["detail"])
 
 
 def _unpickle(path: Path, target: Path) -> dict[str, str]:
-    command = [sys.executable, "-m", "medsam_edge.export.unpickle", str(path.resolve()), str(target)]
+    # By its path: `-m` would need an installed package, and would let the current folder pose as torch.
+    program = Path(__file__).with_name("unpickle.py")
+    command = [sys.executable, str(program), str(path.resolve()), str(target)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=UNPICKLE_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return {"state": "damaged", "detail": f"reading it took more than {UNPICKLE_SECONDS} s"}
+    try:
         answer: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
-    except (subprocess.TimeoutExpired, IndexError, ValueError):
-        return {"state": "damaged", "detail": "the process that read it died"}
+    except (IndexError, ValueError):
+        last_words = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        return {"state": "damaged", "detail": f"the process that read it died: {last_words[:200]}"}
     return answer
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from ..runtime.backends.base import BackendChoice, GraphSource
 from ..runtime.backends.choose import available, open_backend, resolve, status
 from ..runtime.errors import UsageError
+from ..runtime.files import write_atomic
 from ..runtime.golden import Golden
 from ..runtime.manifest import Manifest, Model
 from ..runtime.parity import (
@@ -57,16 +58,19 @@ def export_bundle(
     Args:
         checkpoint: The weights.
         out: The bundle's folder: absent, empty, or a bundle to replace.
-        cases: Golden inputs; the source's answers to them go into the bundle.
+        cases: At least two golden inputs; the source's answers to them go into the bundle.
         profile: Name of the profile, or None to take the one that the checkpoint states about itself.
         say: Told of each step.
 
     Raises:
+        UsageError: If the profile is not stated or not known, there are too few cases, or `out` is somebody else's.
         MissingExtraError: If no backend is here to check the graphs with.
         CheckpointError, StorageError: As `read_checkpoint`.
         ParityError: If a backend draws other masks than the source; nothing is written then.
     """
     resolve("auto")  # before minutes of work, not after
+    if len(cases) < 2:  # one image cannot show that two images get two embeddings
+        raise UsageError("at least two golden cases", str(len(cases)), "add a case with another image")
     with BundleWriter(out) as writer:
         say(f"reading {checkpoint.name}")
         source = read_checkpoint(checkpoint)
@@ -145,7 +149,7 @@ def _compare(predictor: Predictor, case: Golden) -> tuple[TensorRow, tuple[MaskR
 
 def _source(graph: Graph, folder: Path) -> GraphSource:
     path = folder / f"{graph.spec.name}.onnx"
-    path.write_bytes(graph.data)
+    write_atomic(path, graph.data)
     return GraphSource(path, graph.spec, sha256(graph.data).hexdigest())
 
 

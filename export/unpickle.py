@@ -7,16 +7,21 @@ nothing more. The answer is one line of JSON on standard output.
 
 import json
 import pickle
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-# Where trainers put the weights inside a larger file: {"model": …} (the authors' training), Lightning's "state_dict".
-WRAPPERS = ("model", "state_dict")
+# Where trainers put the weights inside a larger file: {"model": …} (the authors' training), Lightning's "state_dict",
+# and "model_state_dict" as PyTorch's own tutorial has it.
+WRAPPERS = ("model", "state_dict", "model_state_dict")
+_TORCH_SAVE = (b"PK\x03\x04", b"\x80\x02")  # what torch.save writes, and what it wrote before torch 1.6
+_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 
 
 def tensors_of(loaded: Any) -> dict[str, torch.Tensor] | None:  # noqa: ANN401 - a pickle holds anything
@@ -33,26 +38,65 @@ def tensors_of(loaded: Any) -> dict[str, torch.Tensor] | None:  # noqa: ANN401 -
 
 
 def convert(source: Path, target: Path) -> dict[str, str]:
-    """Read `source`, write its tensors to `target`, and say how it went: ok, code, damaged or no-tensors."""
+    """Read `source`, write its tensors to `target`, and say how it went.
+
+    Returns:
+        `state`: ok, foreign, code, damaged, no-tensors or no-room; `detail`: what was found.
+    """
+    with source.open("rb") as file:
+        start = file.read(16)
+    if not start.startswith(_TORCH_SAVE):
+        return _answer("foreign", _beginning(start))
     try:
         loaded = torch.load(source, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        return {"state": "code", "detail": first_sentence(error)}
-    except Exception as error:  # damaged zip, short read, bad pickle: torch raises many classes
-        return {"state": "damaged", "detail": f"{type(error).__name__}: {first_sentence(error)}"}
+    except Exception as error:  # code, damaged zip, short read, bad pickle: torch raises many classes
+        return refusal(error)
     tensors = tensors_of(loaded)
     if tensors is None:
-        return {"state": "no-tensors", "detail": f"a {type(loaded).__name__}"}
+        return _answer("no-tensors", described(loaded))
     # Tensors that share storage are legal in a .pth and not in safetensors.
-    save_file({name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}, target)
-    return {"state": "ok", "detail": ""}
+    copies = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
+    try:
+        save_file(copies, target)
+    except (OSError, SafetensorError) as error:
+        return _answer("no-room", first_sentence(error))
+    return _answer("ok", "")
 
 
-def first_sentence(error: BaseException) -> str:
-    """Return the first line of an error, short enough for one line of terminal."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    wanted = [line for line in lines if "GLOBAL" in line or "Unsupported" in line]
-    return (wanted or lines or [type(error).__name__])[0][:200]
+def refusal(error: Exception) -> dict[str, str]:
+    """Say why torch did not read a file. Its own advice, to allow the code, is not passed on."""
+    text = str(error)
+    if isinstance(error, pickle.UnpicklingError):
+        named = _GLOBAL.search(text)
+        if named is None:
+            return _answer("foreign", f"is a pickle that torch cannot read safely ({first_sentence(error)})")
+        return _answer("code", f"is a pickle that wants to run code: {named[1]}")
+    if "TorchScript" in text:
+        return _answer("code", "is a TorchScript program")
+    return _answer("damaged", f"{type(error).__name__} {first_sentence(error)}".strip())
+
+
+def described(loaded: object) -> str:
+    """Name what was found instead of tensors, with the first keys of a dictionary."""
+    keys = ", ".join(str(key) for key in list(loaded)[:4]) if isinstance(loaded, Mapping) else ""
+    return f"a {type(loaded).__name__}" + (f" with {keys}" if keys else "")
+
+
+def first_sentence(error: Exception) -> str:
+    """Return the first sentence of an error, short enough for one line of terminal."""
+    lines = str(error).splitlines()
+    wanted = next((line for line in lines if "Unsupported" in line), lines[0] if lines else "")
+    return wanted.split(". ")[0].strip()[:120]
+
+
+def _beginning(start: bytes) -> str:
+    if start.startswith(b"\x80"):
+        return "is a plain Python pickle"
+    return f"starts with {start!r}" if start else "is empty"
+
+
+def _answer(state: str, detail: str) -> dict[str, str]:
+    return {"state": state, "detail": detail}
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from importlib import metadata
 from importlib.util import find_spec
 
 from .backends.choose import BackendStatus, install_hint, status
+from .errors import MissingExtraError
 from .machine import memory_gib, processor_features, processor_name
 
 # Extra to the modules that it brings and their distributions' names.
@@ -55,5 +56,24 @@ def extra_status(name: str) -> ExtraStatus:
     """Look for the packages of one extra, without importing them."""
     packages = _EXTRAS[name]
     absent = tuple(package for module, package in packages.items() if find_spec(module) is None)
-    present = tuple(f"{package} {metadata.version(package)}" for package in packages.values() if package not in absent)
+    present = tuple(_with_version(package) for package in packages.values() if package not in absent)
     return ExtraStatus(name, present, absent, install_hint(name) if absent else None)
+
+
+def _with_version(package: str) -> str:
+    try:
+        return f"{package} {metadata.version(package)}"
+    except metadata.PackageNotFoundError:  # importable all the same, as what JetPack installs is
+        return package
+
+
+def require_extra(name: str) -> None:
+    """Refuse to begin what the installed packages cannot finish.
+
+    Raises:
+        MissingExtraError: Naming the packages and the command that installs them.
+    """
+    extra = extra_status(name)
+    if extra.missing is not None:
+        packages = ", ".join(extra.absent)
+        raise MissingExtraError(f"the packages of the extra `{name}`", f"{packages} not installed", extra.missing)

@@ -8,13 +8,14 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from .errors import StorageError
 
+_WRITABLE = "a path that can be written"
 _REMEDIES = {
     errno.ENOSPC: "free some space on that disk or write to another one",
     errno.EDQUOT: "free some of your quota on that disk or write to another one",
@@ -24,6 +25,7 @@ _REMEDIES = {
     errno.EROFS: "choose a path on a disk that is not mounted read-only",
     errno.ENOENT: "check the spelling, and create the missing folder if there is one",
     errno.ENOTDIR: "choose a path whose parents are all folders",
+    errno.EEXIST: "choose another path, a file is in the way",
     errno.EISDIR: "name a file, not a folder",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ELOOP: "break the circle of symbolic links",
@@ -70,6 +72,16 @@ def list_folder(folder: Path) -> list[Path]:
         return sorted(folder.iterdir())
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are not there yet.
+
+    Raises:
+        StorageError: A file is in the way, or nobody may write there.
+    """
+    with _explained("a folder that can be written", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 def read_bytes(path: Path, limit: int) -> bytes:
     """Read a whole file of at most `limit` bytes.
 
@@ -91,21 +103,47 @@ def write_atomic(path: Path, data: bytes) -> None:
     Raises:
         StorageError: The path cannot be written or the disk is full. What was there before is still there.
     """
-    expected = "a path that can be written"
-    with _explained(expected, path):
-        target = Path(os.path.realpath(path))
-        if target.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "")
-        if target.exists() and not target.is_file():  # root would rename over /dev/null and break the machine
-            raise StorageError(expected, f"a pipe, socket or device at {path}", "name a regular file")
-        temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
-        try:
+    write_together({path: data})
+
+
+def write_together(files: Mapping[Path, bytes]) -> None:
+    """Write each file as `write_atomic` does, and replace none before the bytes of all are on the disk.
+
+    Raises:
+        StorageError: As `write_atomic`. A full disk leaves all of the old files.
+    """
+    with ExitStack() as stack:
+        ready = {path: stack.enter_context(_beside(path, data)) for path, data in files.items()}
+        for path, (temporary, target) in ready.items():
+            with _explained(_WRITABLE, path):
+                os.replace(temporary, target)
+    for folder in {target.parent for _, target in ready.values()}:
+        _sync_folder(folder)
+
+
+@contextmanager
+def _beside(path: Path, data: bytes) -> Iterator[tuple[Path, Path]]:
+    """A temporary file with the data, and the file that it is to replace; removed if nobody renamed it."""
+    with _explained(_WRITABLE, path):
+        target = _destination(path)
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        with _explained(_WRITABLE, path):
             _write_synced(temporary, data)
-            os.replace(temporary, target)
-        finally:
-            with suppress(OSError):  # after the rename there is nothing to remove
-                os.unlink(temporary)
-    _sync_folder(target.parent)
+        yield temporary, target
+    finally:
+        with suppress(OSError):  # after the rename there is nothing to remove
+            os.unlink(temporary)
+
+
+def _destination(path: Path) -> Path:
+    """The regular file that `path` means, which need not exist."""
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "")
+    if target.exists() and not target.is_file():  # root would rename over /dev/null and break the machine
+        raise StorageError(_WRITABLE, f"a pipe, socket or device at {path}", "name a regular file")
+    return target
 
 
 def _write_synced(path: Path, data: bytes) -> None:

@@ -35,7 +35,7 @@ _INTACT = "copy or export the image again"
 
 # What Pillow's decoders raise on damaged files. Warning: it warns about odd metadata, and some programs turn
 # warnings into errors. DecompressionBombError: a TIFF whose tile is larger than its image.
-_DAMAGE = (
+DAMAGE = (
     OSError,
     SyntaxError,
     ValueError,
@@ -187,7 +187,7 @@ def _read_pixels(stream: BinaryIO) -> AnyArray:
             return _pixels_of(JpegImageFile(stream))
         if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
             return _read_tiff(stream)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ImageError("an intact image", f"damaged or truncated data ({error})", _INTACT) from error
     raise ImageError("a PNG, JPEG, TIFF, .npy or .npz file", _describe_head(head), "check what the file really is")
 

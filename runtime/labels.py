@@ -4,18 +4,20 @@ A label map is `(H, W)` of integers: 0 is background, every other value one obje
 """
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-import PIL.Image
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from .arrays import ArrayArchive, ArrayHeader, read_npy
 from .errors import ImageError, UsageError
 from .files import open_file
-from .images import check_size
+from .images import DAMAGE, check_size
 from .types import AnyArray
 
 NPZ_KEYS = ("gts", "segs")  # the challenge's reference and result files
-_MODES = ("1", "L", "P", "I", "I;16")
+_MODES = ("1", "L", "P", "I", "I;16", "I;16B")
 
 
 def read_labels(path: Path) -> AnyArray:
@@ -32,11 +34,11 @@ def read_labels(path: Path) -> AnyArray:
         try:
             match path.suffix.lower():
                 case ".npy":
-                    return read_npy(stream, _accept)
+                    return _integers(read_npy(stream, _accept))
                 case ".npz":
-                    return _from_archive(ArrayArchive(stream))
+                    return _integers(_from_archive(ArrayArchive(stream)))
                 case _:
-                    return _from_picture(path)
+                    return _from_picture(stream)
         except UsageError as error:
             raise ImageError(error.expected, f"{error.found} in {path}", error.remedy) from error
 
@@ -56,13 +58,26 @@ def _from_archive(archive: ArrayArchive) -> AnyArray:
     return archive.read(key, _accept)
 
 
-def _from_picture(path: Path) -> AnyArray:
+def _integers(labels: AnyArray) -> AnyArray:
+    return labels.astype(np.uint8) if labels.dtype.kind == "b" else labels  # one object, saved as a mask
+
+
+def _from_picture(stream: BinaryIO) -> AnyArray:
+    """Open PNG and TIFF only: another of Pillow's decoders would blur labels, as JPEG does, or run a program."""
+    png = stream.read(4) == b"\x89PNG"
+    stream.seek(0)
     try:
-        with PIL.Image.open(path) as picture:
-            check_size(picture.height, picture.width)
-            if picture.mode not in _MODES:
-                raise ImageError("a label map with one channel", f"mode {picture.mode}", "save it as 8 or 16-bit grey")
+        with PngImageFile(stream) if png else TiffImageFile(stream) as picture:
+            _check_picture(picture)
             labels = np.asarray(picture)
-    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
+    except DAMAGE as error:
         raise ImageError("an intact PNG or TIFF", f"{error}", "save the label map again") from error
     return labels.astype(np.int32)
+
+
+def _check_picture(picture: PngImageFile | TiffImageFile) -> None:
+    check_size(picture.height, picture.width)
+    if picture.mode not in _MODES:
+        raise ImageError("a label map with one channel", f"mode {picture.mode}", "save it as 8 or 16-bit grey")
+    if (pages := getattr(picture, "n_frames", 1)) != 1:
+        raise ImageError("a label map of one image", f"{pages} pages", "split it and pass the page of this image")

@@ -17,7 +17,16 @@ from .errors import ImageError, UsageError
 from .files import write_atomic
 from .types import AnyArray, Masks
 
-__all__ = ["label_map", "overlay", "write_json", "write_png", "write_segs_npz"]
+__all__ = [
+    "json_bytes",
+    "label_map",
+    "overlay",
+    "png_bytes",
+    "segs_npz_bytes",
+    "write_json",
+    "write_png",
+    "write_segs_npz",
+]
 
 
 def label_map(masks: Masks) -> AnyArray:
@@ -41,15 +50,23 @@ def label_map(masks: Masks) -> AnyArray:
 
 
 def write_png(path: Path, array: AnyArray) -> None:
-    """Write gray or RGB pixels, or a label map.
+    """Replace a file by what `png_bytes` gives.
+
+    Raises:
+        ImageError: As `png_bytes`.
+        StorageError: The file cannot be written.
+    """
+    write_atomic(path, png_bytes(array))
+
+
+def png_bytes(array: AnyArray) -> bytes:
+    """Encode gray or RGB pixels, or a label map.
 
     Args:
-        path: The file to replace.
         array: uint8 `(H, W)` or `(H, W, 3)`, or uint16 `(H, W)`.
 
     Raises:
         ImageError: Another shape or dtype.
-        StorageError: The file cannot be written.
     """
     gray = array.ndim == 2 and array.dtype in (np.uint8, np.uint16)
     colour = array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8
@@ -58,40 +75,56 @@ def write_png(path: Path, array: AnyArray) -> None:
         raise ImageError(expected, f"{array.dtype} of shape {array.shape}", "convert it before writing")
     buffer = io.BytesIO()
     PIL.Image.fromarray(np.ascontiguousarray(array)).save(buffer, "PNG")
-    write_atomic(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def write_segs_npz(path: Path, labels: AnyArray) -> None:
-    """Write a label map as the challenge wants it: key `segs`, compressed.
+    """Replace a file by what `segs_npz_bytes` gives.
+
+    Raises:
+        UsageError: As `segs_npz_bytes`.
+        StorageError: The file cannot be written.
+    """
+    write_atomic(path, segs_npz_bytes(labels))
+
+
+def segs_npz_bytes(labels: AnyArray) -> bytes:
+    """Encode a label map as the challenge wants it: key `segs`, compressed.
 
     Args:
-        path: The file to replace.
         labels: Integers `(H, W)`.
 
     Raises:
         UsageError: Not integers.
-        StorageError: The file cannot be written.
     """
     if labels.dtype.kind not in "iu":
         raise UsageError("labels as integers", f"{labels.dtype}", "pass what `label_map` returns")
     buffer = io.BytesIO()
     np.savez_compressed(buffer, segs=labels)
-    write_atomic(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def write_json(path: Path, obj: object) -> None:
-    """Write JSON with two spaces of indentation and a final line break.
-
-    Args:
-        path: The file to replace.
-        obj: JSON's own types, and NumPy scalars, NumPy arrays and paths within them.
+    """Replace a file by what `json_bytes` gives.
 
     Raises:
         StorageError: The file cannot be written.
+        ValueError: As `json_bytes`.
+    """
+    write_atomic(path, json_bytes(obj))
+
+
+def json_bytes(obj: object) -> bytes:
+    """Encode as JSON with two spaces of indentation and a final line break.
+
+    Args:
+        obj: JSON's own types, and NumPy scalars, NumPy arrays and paths within them.
+
+    Raises:
         ValueError: NaN or infinity, which JSON does not have.
     """
     text = json.dumps(obj, indent=2, allow_nan=False, default=_plain)
-    write_atomic(path, f"{text}\n".encode())
+    return f"{text}\n".encode()
 
 
 def _plain(value: object) -> Any:  # noqa: ANN401 - json.dumps wants whatever it can serialise

@@ -97,8 +97,8 @@ def groups(rows: Iterable[MaskRow]) -> tuple[Group, ...]:
 
 def tensor_check(rows: Sequence[TensorRow], limits: Limits) -> Check:
     """Judge the lowest cosine."""
-    low = min(rows, key=lambda row: row.cosine)
-    error = max(row.max_abs_error for row in rows)
+    low = min(rows, key=lambda row: (np.isfinite(row.cosine), row.cosine))  # NaN is the lowest of all
+    error = float(np.max([row.max_abs_error for row in rows]))
     detail = f"lowest cosine {low.cosine:.6f} ({low.id}), largest error {error:.2e}"
     return Check("tensor", low.cosine >= limits.cosine, detail)
 
@@ -112,7 +112,16 @@ def mask_check(rows: Sequence[MaskRow], limits: Limits) -> Check:
 
 
 def self_consistency(predictor: Predictor, cases: Sequence[tuple[Image, Boxes]], limits: Limits) -> Iterator[Check]:
-    """Check what needs no reference. `cases` are at least two different images with their boxes."""
+    """Check what needs no reference.
+
+    Args:
+        predictor: The model under test.
+        cases: At least two different images with their boxes.
+        limits: What it must reach.
+
+    Raises:
+        ParityError: If the decoder gives NaN.
+    """
     image, boxes = max(cases, key=lambda case: len(case[1]))
     embedding = predictor.embed(image)
     together = predictor.predict(embedding, boxes)

@@ -1,7 +1,7 @@
 """The `segment` verb: image files in; label maps, overlays and a JSON about each out.
 
-Many boxes share one embedding. Every file is written whole or not at all; a second run overwrites the first. It knows
-nothing of how a person names boxes on a command line.
+Many boxes share one embedding. The files of an image are written together or not at all; a second run overwrites the
+first. It knows nothing of how a person names boxes on a command line.
 """
 
 import hashlib
@@ -10,19 +10,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from .arrays import ArrayArchive
 from .boxes import boxes_from_labels, check_boxes
 from .cases import read_case
-from .errors import BoxError, UsageError
-from .files import open_file
+from .errors import BoxError, ImageError, UsageError
+from .files import list_folder, make_folder, open_file, write_together
 from .images import read_image
 from .labels import read_labels
-from .outputs import label_map, overlay, write_json, write_png, write_segs_npz
+from .outputs import json_bytes, label_map, overlay, png_bytes, segs_npz_bytes
 from .predictor import Prediction, Predictor
 from .types import Boxes, Image
 
-RESULT_SCHEMA = "medsam-edge/segment/1"
+RESULT_SCHEMA = "medsam-edge/segmented-image/1"
 
 
 @dataclass(frozen=True)
@@ -65,18 +66,24 @@ def segment_files(
     for done, path in enumerate(images):
         progress(done, len(images))
         image = read_image(path)
-        prompts = check_boxes(boxes_for(path, boxes, boxes_from), (image.shape[0], image.shape[1]))
+        image_hw = (image.shape[0], image.shape[1])
+        prompts = check_boxes(boxes_for(path, image_hw, boxes, boxes_from), image_hw)
         prediction = predictor.segment(image, prompts)
         yield write_results(path, image, prompts, prediction, out)
     progress(len(images), len(images))
 
 
-def boxes_for(path: Path, boxes: Sequence[tuple[float, float, float, float]], boxes_from: Path | None) -> Boxes:
+def boxes_for(
+    path: Path,
+    image_hw: tuple[int, int],
+    boxes: Sequence[tuple[float, float, float, float]],
+    boxes_from: Path | None,
+) -> npt.ArrayLike:
     """Return the boxes of one image from the first source that there is: given, reference mask, the .npz itself."""
     if boxes:
-        return np.asarray(boxes, np.float32)
+        return boxes
     if boxes_from is not None:
-        return boxes_from_labels(read_labels(_reference(path, boxes_from)))[0]
+        return _boxes_of_map(_reference(path, boxes_from), image_hw)
     if path.suffix.lower() == ".npz" and _brings_boxes(path):
         return read_case(path).boxes
     raise BoxError(
@@ -87,29 +94,25 @@ def boxes_for(path: Path, boxes: Sequence[tuple[float, float, float, float]], bo
 
 
 def write_results(path: Path, image: Image, boxes: Boxes, prediction: Prediction, out: Path) -> Written:
-    """Write the label map, the overlay, the report and, for an .npz, the challenge's `segs` file."""
+    """Write the label map, the overlay, the report and, for an .npz, the challenge's `segs` file: all or none."""
     labels = label_map(prediction.masks)
-    stem = out / path.stem
-    files = {
-        "labels": stem.with_name(f"{path.stem}_labels.png"),
-        "overlay": stem.with_name(f"{path.stem}_overlay.png"),
+    contents = {
+        "labels": (f"{path.stem}_labels.png", png_bytes(labels)),
+        "overlay": (f"{path.stem}_overlay.png", png_bytes(overlay(image, prediction.masks, boxes))),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    write_png(files["labels"], labels)
-    write_png(files["overlay"], overlay(image, prediction.masks, boxes))
     if path.suffix.lower() == ".npz":
-        files["segs"] = stem.with_name(f"{path.stem}_segs.npz")
-        write_segs_npz(files["segs"], labels)
-    report = stem.with_name(f"{path.stem}.json")
-    write_json(report, _report(path, image, boxes, prediction, files))
-    segs = str(files["segs"]) if "segs" in files else None
+        contents["segs"] = (f"{path.stem}_segs.npz", segs_npz_bytes(labels))
+    names = {kind: name for kind, (name, _) in contents.items()}
+    report = json_bytes(_report(path, image, boxes, prediction, names))
+    contents["report"] = (f"{path.stem}.json", report)
+    make_folder(out)
+    write_together({out / name: data for name, data in contents.values()})
+    files = {kind: str(out / name) for kind, (name, _) in contents.items()}
     total = round(prediction.timings.total_ms, 3)
-    return Written(str(path), len(boxes), total, str(files["labels"]), str(files["overlay"]), str(report), segs)
+    return Written(str(path), len(boxes), total, files["labels"], files["overlay"], files["report"], files.get("segs"))
 
 
-def _report(
-    path: Path, image: Image, boxes: Boxes, prediction: Prediction, files: dict[str, Path]
-) -> dict[str, object]:
+def _report(path: Path, image: Image, boxes: Boxes, prediction: Prediction, files: dict[str, str]) -> dict[str, object]:
     return {
         "schema": RESULT_SCHEMA,
         "image": {
@@ -131,7 +134,7 @@ def _report(
         ],
         "timings": asdict(prediction.timings),
         "served_by": asdict(prediction.served_by),
-        "files": {kind: file.name for kind, file in files.items()},
+        "files": files,
     }
 
 
@@ -147,10 +150,24 @@ def _check_distinct(images: Sequence[Path]) -> None:
         seen[path.stem] = path
 
 
+def _boxes_of_map(path: Path, image_hw: tuple[int, int]) -> Boxes:
+    labels = read_labels(path)
+    if labels.shape != image_hw:
+        raise ImageError(
+            f"a label map of {image_hw[0]} x {image_hw[1]} pixels (height x width) like its image",
+            f"{labels.shape[0]} x {labels.shape[1]} in {path}",
+            "name the reference mask of this very image",
+        )
+    boxes, _ = boxes_from_labels(labels)
+    if not len(boxes):
+        raise BoxError(f"an object in {path}", "background only", "leave the image out, or give boxes with --box")
+    return boxes
+
+
 def _reference(path: Path, boxes_from: Path) -> Path:
     if not boxes_from.is_dir():
         return boxes_from
-    found = sorted(one for one in boxes_from.iterdir() if one.stem == path.stem and one.is_file())
+    found = [one for one in list_folder(boxes_from) if one.stem == path.stem and one.is_file()]
     if len(found) == 1:
         return found[0]
     raise UsageError(

@@ -1,8 +1,18 @@
-"""Let pytest run from a bare checkout, where the repository root is the package."""
+"""Let pytest run from a bare checkout, where the repository root is the package; and the bundle that most tests use.
 
+The tiny bundle is answered by the shipped fake backend: no weights, no PyTorch, a few milliseconds.
+"""
+# ruff: noqa: E402 - the package has to be importable first
+
+import shutil
 import sys
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from subprocess import CompletedProcess
+
+import numpy as np
+import pytest
 
 ROOT = Path(__file__).parents[1]
 
@@ -12,3 +22,148 @@ if find_spec("medsam_edge") is None:
     assert spec.loader
     sys.modules["medsam_edge"] = module_from_spec(spec)
     spec.loader.exec_module(sys.modules["medsam_edge"])
+
+from medsam_edge.runtime.backends.base import Backend, BackendChoice, GraphSource
+from medsam_edge.runtime.backends.fake import FakeBackend
+from medsam_edge.runtime.boxes import box_fill
+from medsam_edge.runtime.golden import Golden
+from medsam_edge.runtime.manifest import Model, PartSpec, TensorSpec
+from medsam_edge.runtime.predictor import Predictor, ServedBy
+from medsam_edge.runtime.profile import medsam
+from medsam_edge.runtime.store import BundleWriter
+from medsam_edge.runtime.types import Case
+
+# S, E and 4E, so that S / 4E is what the fake backend draws with.
+SIDE, GRID, LOGITS = 64, 8, 32
+EMBEDDING = TensorSpec("image_embedding", "float32", (1, 256, GRID, GRID))
+PARTS = {
+    "encoder": PartSpec("encoder", (TensorSpec("image", "uint8", (1, 3, SIDE, SIDE)),), (EMBEDDING,)),
+    "decoder": PartSpec(
+        "decoder",
+        (EMBEDDING, TensorSpec("boxes", "float32", ("N", 4))),
+        (
+            TensorSpec("low_res_logits", "float32", ("N", 1, LOGITS, LOGITS)),
+            TensorSpec("iou_predictions", "float32", ("N", 1)),
+        ),
+    ),
+}
+
+
+def _fake_backend(part: str) -> FakeBackend:
+    return FakeBackend(GraphSource(Path(f"{part}.onnx"), PARTS[part], "0" * 64), BackendChoice("fake"))
+
+
+def _fake_predictor(encoder: Backend | None = None, decoder: Backend | None = None, max_boxes: int = 16) -> Predictor:
+    served_by = ServedBy("fake", "1", "CPU", "f32", {})
+    parts = (encoder or _fake_backend("encoder"), decoder or _fake_backend("decoder"))
+    return Predictor(medsam(SIDE), *parts, served_by, max_boxes)
+
+
+def _case(name: str, modality: str, image_hw: tuple[int, int], boxes: Sequence[Sequence[float]]) -> Case:
+    """A case whose reference masks are its boxes, filled, so that scores can be computed by hand."""
+    image = np.random.default_rng(len(name)).integers(0, 256, (*image_hw, 3), np.uint8)
+    masks = np.stack([box_fill(box, image_hw) for box in boxes])
+    return Case(name, image, np.asarray(boxes, np.float32), masks, modality, name)
+
+
+def _tiny_cases() -> tuple[Case, ...]:
+    return (
+        _case("ct-one", "CT", (64, 64), ((4, 6, 40, 50), (20, 20, 60, 44), (0, 0, 64, 64))),
+        _case("mr-three", "MR", (48, 80), ((8, 4, 70, 40), (30, 10, 50, 30))),
+    )
+
+
+def _answer(case: Case) -> Golden:
+    predictor = _fake_predictor()
+    embedding = predictor.embed(case.image)
+    found = predictor.predict(embedding, case.boxes)
+    return Golden(
+        id=case.id,
+        modality=case.modality,
+        image=case.image,
+        boxes=case.boxes,
+        image_embedding=embedding.tensor.numpy(),
+        low_res_logits=found.low_res_logits,
+        iou_predictions=found.iou_predictions,
+        masks=found.masks,
+        reference=case.masks,
+    )
+
+
+def _write_bundle(root: Path, golden: Sequence[Golden], trained: bool = True, parts: Sequence[str] = ()) -> Path:
+    chosen = [PARTS[name] for name in parts or PARTS]
+    with BundleWriter(root) as writer:
+        for part in chosen:
+            writer.add_graph(f"{part.name}\n".encode(), part=part.name, precision="fp32", form="plain", targets=())
+        for case in golden:
+            writer.add_golden(case)
+        writer.add_record("export", {"of": "a test"})
+        writer.commit(
+            model=Model("tiny", "sam_vit", {}, "1" * 64, trained, "tiny.pth", "2" * 64),
+            profile=medsam(SIDE).to_dict(),
+            pipeline=[part.name for part in chosen],
+            parts=chosen,
+            embedding_size=GRID,
+        )
+    return root
+
+
+@pytest.fixture
+def fake_backend() -> Callable[[str], FakeBackend]:
+    """Open the fake backend for the part `encoder` or `decoder`."""
+    return _fake_backend
+
+
+@pytest.fixture
+def fake_predictor() -> Callable[..., Predictor]:
+    """Make a predictor of fake parts, each of which may be replaced."""
+    return _fake_predictor
+
+
+@pytest.fixture(scope="session")
+def tiny_cases() -> tuple[Case, ...]:
+    """A square and an oblong case, of two modalities, with 3 and 2 boxes."""
+    return _tiny_cases()
+
+
+@pytest.fixture(scope="session")
+def tiny_golden() -> tuple[Golden, ...]:
+    """The fake backend's answers to the tiny cases."""
+    return tuple(_answer(case) for case in _tiny_cases())
+
+
+@pytest.fixture
+def write_bundle() -> Callable[..., Path]:
+    """Write a tiny bundle: `(root, golden, trained, parts)`."""
+    return _write_bundle
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_golden: tuple[Golden, ...]) -> Path:
+    """A bundle that nobody may change; `own_bundle` is a copy for those who do."""
+    return _write_bundle(tmp_path_factory.mktemp("session") / "tiny.bundle", tiny_golden)
+
+
+@pytest.fixture
+def own_bundle(tmp_path: Path, tiny_bundle: Path) -> Path:
+    """A copy of the tiny bundle."""
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "own.bundle"))
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., CompletedProcess[str]]:
+    """Run the command line in this process, 80 columns wide; whatever is no exit is a test's failure."""
+    from medsam_edge.cli import main
+
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*words: object) -> CompletedProcess[str]:
+        argv = ["medsam-edge", *map(str, words)]
+        monkeypatch.setattr(sys, "argv", argv)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main()
+        assert isinstance(left.value.code, int)
+        return CompletedProcess(argv, int(left.value.code), *capsys.readouterr())
+
+    return run

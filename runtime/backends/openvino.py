@@ -70,7 +70,7 @@ class OpenVinoBackend:
         """Run the graph once."""
         arrays = check_inputs(self.inputs, tensors)
         with self._lock:
-            values = self._request.infer(arrays, share_inputs=True)
+            values = self._request.infer(arrays, share_inputs=True, share_outputs=True)
             copies = {spec.name: np.array(values[spec.name]) for spec in self.outputs}
         return {name: HostTensor(value) for name, value in copies.items()}
 

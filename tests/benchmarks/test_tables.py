@@ -1,0 +1,175 @@
+"""Every table, filled with the longest things that one meets, 80 columns wide."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from medsam_edge.benchmarks import tables
+from medsam_edge.benchmarks.latency import STAGES, BackendLatency, BenchReport, Latency
+from medsam_edge.benchmarks.verification import BackendReport, TaskGroup, VerifyReport
+from medsam_edge.runtime.backends.choose import BackendStatus
+from medsam_edge.runtime.bundle import Bundle, open_bundle
+from medsam_edge.runtime.doctor import Diagnosis, ExtraStatus
+from medsam_edge.runtime.metrics import Summary
+from medsam_edge.runtime.parity import Check, Group, Limits
+from medsam_edge.runtime.predictor import ServedBy
+from medsam_edge.runtime.segmentation import Written
+from rich.console import Console, RenderableType
+
+LONG = "a-rather-long-name-of-a-case-from-a-hospital-with-many-departments-and-scanners-000123"
+SERVED = ServedBy("openvino", "2026.4.1", "GPU.1", "bf16", {})
+SCORES = Summary(12345, 0.98765, 0.91234, 0.01234)
+GROUPS = tuple(Group(name, SCORES, SCORES) for name in ("dermoscopy", "ultrasound", "all"))
+
+
+def flat(text: str) -> str:
+    """What stands in a table, wherever it was wrapped."""
+    return "".join(text.split())
+
+
+def rendered(what: RenderableType) -> str:
+    stream = io.StringIO()
+    Console(file=stream, width=80, markup=False, color_system=None).print(what)
+    return stream.getvalue()
+
+
+def whole(what: RenderableType) -> str:
+    """The text of a table that fits its place and of which nothing was cut off."""
+    text = rendered(what)
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert "…" not in text
+    return text
+
+
+def verify_report(gating: bool = True, passed: bool = True) -> VerifyReport:
+    checks = (
+        Check("tensor", True, f"lowest cosine 0.999912 ({LONG}), largest error 1.67e-06"),
+        Check("128 boxes at once = one by one", passed, "lowest DSC 0.999998"),
+    )
+    tasks = tuple(TaskGroup(group.modality, group, group, group) for group in GROUPS)
+    one = BackendReport(SERVED, checks, "8 golden cases and 200 cases answered by the source checkpoint", GROUPS, tasks)
+    return VerifyReport("b", "0" * 64, gating, Limits(), (one, replace(one, served_by=replace(SERVED, device="CPU"))))
+
+
+def bench_report(trained: bool = True, milliseconds: float = 12345.678, count: int = 1000) -> BenchReport:
+    latencies = tuple(Latency(stage, (milliseconds,) * count, ()) for stage in STAGES)
+    backends = (BackendLatency(SERVED, latencies, SCORES),) * 2
+    processor = "AMD EPYC 9965 192-Core Processor with a name that is longer than a line"
+    return BenchReport("b", "0" * 64, trained, processor, 384, "Linux", count, 5, (1024, 2048), backends)
+
+
+def written(name: str = f"/data/{LONG}/{LONG}.png") -> Written:
+    return Written(name, 125, 123456.7, f"{name}_labels.png", f"{name}_overlay.png", f"{name}.json", None)
+
+
+def diagnosis(here: bool) -> Diagnosis:
+    found, missing = ("2026.4.1", None) if here else (None, "pip install 'medsam-edge[openvino]'")
+    devices = ("CPU", "GPU.0", "GPU.1", "NPU", "TensorRT", "CUDA") if here else ()
+    packages = ("torch 2.13.0+cpu", "onnx 1.23.2", "onnxscript 0.7.2", "safetensors 0.8.0")
+    extra = ExtraStatus("export", packages if here else (), (), missing)
+    features = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+    backends = (BackendStatus("onnxruntime", found, devices, missing),)
+    return Diagnosis("3.12.1", "Linux x86_64", "Intel(R) Xeon(R)", features, 1023.5, backends, (extra,) * 2)
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Path) -> Bundle:
+    return open_bundle(tiny_bundle)
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_checks_fit_and_nothing_of_a_finding_is_lost(passed: bool) -> None:
+    rows = [("openvino GPU.1 bf16", check) for check in verify_report(passed=passed).backends[0].checks]
+    text = whole(tables.checks_table(f"{'bundle/' * 20} written", rows))
+    assert text.count("FAIL") == (not passed)
+    assert text.count("pass") == 1 + passed
+    assert "0.999998" in text
+
+
+def test_verification_fits() -> None:
+    text = whole(tables.verify_tables(verify_report()))
+    assert text.count("Masks against the source's:") == 2
+    assert text.count("Masks against the reference masks:") == 1
+    for figure in ("12345", "0.98765", "0.91234", "0.01234", "0.988", "box filled", "ellipse"):
+        assert figure in text
+    assert tables.LATENCY_ONLY not in text
+
+
+def test_random_weights_are_said_to_prove_nothing() -> None:
+    assert whole(tables.verify_tables(verify_report(gating=False))).startswith(tables.LATENCY_ONLY)
+    text = whole(tables.bench_table(bench_report(trained=False)))
+    assert "latency only" in text
+    assert "0.98765" not in text
+
+
+def test_a_report_without_backends_or_tasks_fits() -> None:
+    report = verify_report()
+    whole(tables.verify_tables(replace(report, backends=())))
+    bare = replace(report.backends[0], tasks=())
+    assert "reference masks" not in whole(tables.verify_tables(replace(report, backends=(bare,))))
+
+
+def test_latency_fits_and_has_all_its_columns() -> None:
+    text = whole(tables.bench_table(bench_report()))
+    for word in ("backend", "stage", "p50", "p90", "p99", "n", "DSC parity", "12345.68", "1000", "0.98765"):
+        assert word in text
+    assert "1024 x 2048" in text
+
+
+def test_a_percentile_without_support_is_a_dash() -> None:
+    text = whole(tables.bench_table(bench_report(count=10)))
+    row = next(line for line in text.splitlines() if "end to end" in line)
+    assert row.split()[-4:] == ["12345.68", "12345.68", "-", "10"]
+
+
+def test_what_was_written_fits_however_long_its_path() -> None:
+    text = whole(tables.written_table([written(), written("a.png")]))
+    assert "125" in text
+    assert "123457" in text
+    assert "a.png_overlay.png" in text
+
+
+def test_a_bundle_fits(bundle: Bundle) -> None:
+    text = rendered(tables.inspect_tables(bundle))
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert text.count("…") == 1  # after the 16 digits of the weights' hash
+    for entry in (*bundle.manifest.graphs, *bundle.manifest.golden, *bundle.manifest.records):
+        assert entry.sha256[:16] in text
+    for word in ("tiny (sam_vit), trained", "tiny.pth, weights 1111111111111111…", "image_size 64", "mr-three"):
+        assert word in text
+    assert bundle.manifest.digest in text
+
+
+def test_a_bundle_of_random_weights_says_so(bundle: Bundle) -> None:
+    manifest = replace(bundle.manifest, model=replace(bundle.manifest.model, trained=False))
+    assert flat(tables.LATENCY_ONLY) in flat(rendered(tables.inspect_tables(replace(bundle, manifest=manifest))))
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_a_diagnosis_fits_and_its_commands_can_be_copied(here: bool) -> None:
+    text = whole(tables.doctor_tables(diagnosis(here)))
+    if here:
+        assert "safetensors 0.8.0" in text
+        assert "GPU.1" in text
+    else:
+        assert text.count("pip install 'medsam-edge[openvino]'") == 3
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_the_demo_fits_and_names_what_it_wrote(passed: bool) -> None:
+    pytest.importorskip("torch")
+    from medsam_edge.benchmarks.demo import DemoResult
+
+    one = written("demo-output/phantom.png")
+    text = whole(tables.demo_tables(DemoResult("demo-output/b", verify_report(passed=passed), one, bench_report())))
+    assert ("PARITY FAILED" in text) is not passed
+    for path in ("demo-output/b", one.overlay, one.labels, one.report):
+        assert path in text
+
+
+@pytest.mark.parametrize(
+    ("device", "name"), [("CPU", "openvino bf16"), ("GPU.1", "openvino GPU.1 bf16"), ("NPU", "openvino NPU bf16")]
+)
+def test_a_backend_is_named_with_its_device_and_precision(device: str, name: str) -> None:
+    assert tables.served(replace(SERVED, device=device)) == name
