@@ -42,13 +42,12 @@ def export(
     named(None)
     require_extra("export")
     from medsam_edge.benchmarks.cases import golden_cases
-    from medsam_edge.benchmarks.tables import checks_table
+    from medsam_edge.benchmarks.tables import checks_tables
     from medsam_edge.export.demo_checkpoint import checkpoint_path
     from medsam_edge.export.pipeline import export_bundle
 
     result = export_bundle(checkpoint_path(checkpoint), out, golden_cases(), profile, say)
-    rows = [(name, check) for name, checks in result.parity.items() for check in checks]
-    show("export", result, as_json, lambda: checks_table(f"{result.bundle} written", rows))
+    show("export", result, as_json, lambda: checks_tables(f"{result.bundle} written", result.parity))
 
 
 @app.command()
@@ -92,7 +91,7 @@ def segment(
 ) -> None:
     """Draw a mask for each box in each image; all boxes of an image share one encoder run."""
     from medsam_edge.benchmarks.console import named, progress, show
-    from medsam_edge.benchmarks.tables import written_table
+    from medsam_edge.benchmarks.tables import written_lines
     from medsam_edge.runtime.boxes import parse_box
     from medsam_edge.runtime.predictor import load
     from medsam_edge.runtime.segmentation import segment_files
@@ -102,7 +101,7 @@ def segment(
     with load(bundle, chosen) as predictor, progress("segmenting") as report:
         tell = lambda done, count: report("", done, count)  # noqa: E731
         results = list(segment_files(predictor, images, out, boxes, boxes_from, tell))
-    show("segment", results, as_json, lambda: written_table(results))
+    show("segment", results, as_json, lambda: written_lines(results))
 
 
 @app.command()

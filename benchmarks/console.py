@@ -35,8 +35,9 @@ def show(verb: str, result: object, as_json: bool, tables: Callable[[], Renderab
         }
         print(json.dumps(document, indent=2, ensure_ascii=False))
     else:
+        shown = tables()
         # Not markup: `pip install 'medsam-edge[ort]'` is not a style.
-        Console(markup=False).print(tables())
+        print(shown) if isinstance(shown, str) else Console(markup=False).print(shown)
 
 
 def say(step: str) -> None:

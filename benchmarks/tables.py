@@ -1,6 +1,6 @@
 """Tables for people, at most 80 columns wide. Every table has a JSON twin; nothing is computed here."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -39,27 +39,17 @@ def served(one: ServedBy) -> str:
     return f"{one.backend}{device} {one.precision}"
 
 
-def checks_table(title: str, rows: Iterable[tuple[str, Check]]) -> Table:
-    """Show checks of one or more backends."""
-    made = table(title, "backend", "check", "", "finding")
-    last = ""
-    for backend, check in rows:
-        verdict = Text("pass", "green") if check.passed else Text("FAIL", "bold red")
-        made.add_row(backend if backend != last else "", check.name, verdict, check.detail)
-        last = backend
-    return made
+def checks_tables(title: str, found: Mapping[str, Iterable[Check]]) -> RenderableType:
+    """Show the checks of each backend in a table of its own."""
+    return Stack(*(_checks_table(f"{title}: {backend}", checks) for backend, checks in found.items()))
 
 
 def verify_tables(report: VerifyReport) -> RenderableType:
     """Show the four layers."""
     parts: list[RenderableType] = [] if report.gating else [Text(LATENCY_ONLY, "yellow")]
-    rows = [(served(one.served_by), check) for one in report.backends for check in one.checks]
-    parts.append(checks_table("Is it still the same model?", rows))
-    for one in report.backends:
-        parts.append(_mask_table(one))
-    for one in report.backends[:1]:
-        if one.tasks:
-            parts.append(_task_table(one))
+    parts.append(checks_tables("Same model?", {served(one.served_by): one.checks for one in report.backends}))
+    parts += [_mask_table(one) for one in report.backends]
+    parts += [_task_table(one) for one in report.backends[:1] if one.tasks]
     return Stack(*parts)
 
 
@@ -76,12 +66,13 @@ def bench_table(report: BenchReport) -> RenderableType:
     return Stack(made, Text(note, "dim"))
 
 
-def written_table(results: Iterable[Written]) -> Table:
-    """Show what `segment` wrote."""
-    made = table("Segmented", "image", "overlay", "objects", "ms", numbers=2)
+def written_lines(results: Iterable[Written]) -> str:
+    """Show what `segment` wrote: a line about each image, a line for each file, never broken inside a path."""
+    lines = []
     for one in results:
-        made.add_row(one.image, one.overlay, str(one.objects), f"{one.total_ms:.0f}")
-    return made
+        lines.append(f"{one.image}: {one.objects} objects, {one.total_ms:.0f} ms")
+        lines += [f"  {path}" for path in (one.overlay, one.labels, one.report, one.segs) if path]
+    return "\n".join(lines)
 
 
 def inspect_tables(bundle: Bundle) -> RenderableType:
@@ -114,6 +105,14 @@ def doctor_tables(found: Diagnosis) -> RenderableType:
     for extra in found.extras:
         made.add_row(f"extra {extra.name}", ", ".join(extra.present) or "-", extra.missing or "")
     return Stack(head, made)
+
+
+def _checks_table(title: str, checks: Iterable[Check]) -> Table:
+    made = table(title, "check", "", "finding")
+    for check in checks:
+        verdict = Text("pass", "green") if check.passed else Text("FAIL", "bold red")
+        made.add_row(check.name, verdict, check.detail)
+    return made
 
 
 def _mask_table(report: BackendReport) -> Table:

@@ -44,7 +44,7 @@ def check_boxes(boxes: npt.ArrayLike, image_hw: tuple[int, int]) -> Boxes:
         float32 `(N, 4)`, a copy.
 
     Raises:
-        BoxError: Names the first bad box by its index.
+        BoxError: Names the first bad box, counting from 1 as labels do.
     """
     given = _as_numbers(boxes)
     with np.errstate(over="ignore"):  # 1e300 becomes infinite, and is refused below
@@ -83,7 +83,9 @@ def _refuse_first(checked: Boxes, given: AnyArray, image_hw: tuple[int, int]) ->
     if not bad.size:
         return
     index = int(bad[0])
-    found = f"box {index} of {len(checked)} is {_show(given[index])} in an image of {width} x {height} (width x height)"
+    found = (
+        f"box {index + 1} of {len(checked)} is {_show(given[index])} in an image of {width} x {height} (width x height)"
+    )
     if infinite[index]:
         raise BoxError("finite box corners", found, "replace the NaN, infinite or huge value")
     if inverted[index]:

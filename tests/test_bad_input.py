@@ -92,7 +92,7 @@ def test_a_box_that_names_no_region(segment: Refused, image: Path, box: str, wor
 
 
 def test_one_bad_box_among_good_ones(segment: Refused, image: Path) -> None:
-    assert "box 1 of 2" in segment(ExitCode.USAGE, image, *BOX, "--box", "0,0,91,5")
+    assert "box 2 of 2" in segment(ExitCode.USAGE, image, *BOX, "--box", "0,0,91,5")
 
 
 def test_no_box_at_all(segment: Refused, image: Path) -> None:

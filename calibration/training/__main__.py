@@ -9,19 +9,17 @@ from ...export.models.config import DEMO
 from ...runtime.cases import read_cases
 from ...runtime.types import Case
 from .finish import finish
-from .loop import Stage, train
+from .loop import Plan, train
 
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder for the state, the log and the finished checkpoint.")],
     cases: Annotated[Path | None, typer.Option(help="Case folder; its `calibration` split is trained on.")] = None,
-    half_steps: Annotated[int, typer.Option(help="Steps at half the image size.")] = 2600,
-    full_steps: Annotated[int, typer.Option(help="Steps at the full image size.")] = 600,
+    steps: Annotated[int, typer.Option(help="Steps of 4 images with 4 boxes each.")] = 12000,
     seed: Annotated[int, typer.Option(help="Seed of weights, samples and order.")] = 0,
 ) -> None:
     """Train the demo checkpoint, or continue the run that stands in OUT."""
-    stages = (Stage(DEMO.image_size // 2, half_steps, 1e-3), Stage(DEMO.image_size, full_steps, 4e-4))
-    state = train(DEMO, stages, usable(cases), out, seed)
+    state = train(DEMO, Plan(steps, seed=seed), usable(cases), out)
     print(finish(state.average, out))
 
 

@@ -37,4 +37,4 @@ class SamConfig:
 
 MEDSAM_VIT_B = SamConfig(1024, 16, 768, 12, 12, 3072, 14, (2, 5, 8, 11))
 # The packaged demo: the same architecture, small enough to be trained on two CPU cores.
-DEMO = SamConfig(256, 8, 192, 6, 3, 768, 7, (2, 5), decoder_mlp_dim=512)
+DEMO = SamConfig(256, 16, 192, 6, 3, 768, 7, (2, 5), decoder_mlp_dim=512)

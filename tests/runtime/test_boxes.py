@@ -84,8 +84,8 @@ REFUSED: dict[str, tuple[object, tuple[str, ...]]] = {
     "none": ([], ("at least one box", "shape (0,)")),
     "none of four": (np.zeros((0, 4)), ("at least one box", "shape (0, 4)")),
     "scalar": (7, ("shape ()",)),
-    "NaN": ([[1, 2, 3, 4], [1, np.nan, 3, 4]], ("box 1 of 2", "nan", "60 x 40")),
-    "infinite": ([[1, 2, np.inf, 4]], ("box 0 of 1", "inf")),
+    "NaN": ([[1, 2, 3, 4], [1, np.nan, 3, 4]], ("box 2 of 2", "nan", "60 x 40")),
+    "infinite": ([[1, 2, np.inf, 4]], ("box 1 of 1", "inf")),
     "beyond float32": ([[1, 2, 1e300, 4]], ("1e+300", "finite")),
     "inverted x": ([[9, 2, 3, 4]], ("ordered", "9,2,3,4", "swap")),
     "inverted y": ([[1, 9, 3, 4]], ("ordered", "1,9,3,4")),
@@ -96,7 +96,7 @@ REFUSED: dict[str, tuple[object, tuple[str, ...]]] = {
     "below the image": ([[1, 2, 3, 41]], ("the part inside, 1,2,3,40",)),
     "right of the image": ([[50, 2, 60.5, 4]], ("50,2,60,4",)),
     "elsewhere": ([[100, 100, 120, 120]], ("does not touch",)),
-    "the first of two": ([[1, 2, 3, 4], [-1, 0, 5, 5], [9, 2, 3, 4]], ("box 1 of 3",)),
+    "the first of two": ([[1, 2, 3, 4], [-1, 0, 5, 5], [9, 2, 3, 4]], ("box 2 of 3",)),
 }
 
 

@@ -66,7 +66,7 @@ REFUSED: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
     "background only": ({"gts": LABELS * 0}, ("at least one box",)),
     "more boxes than labels": ({"gts": LABELS, "boxes": TIGHT * 2}, ("4 boxes and 2 labels",)),
     "boxes without labels": ({"gts": LABELS * 0, "boxes": TIGHT}, ("2 boxes and 0 labels",)),
-    "a box outside": ({"boxes": [[0, 0, 31, 5]]}, ("box 0 of 1", "0,0,30,5")),
+    "a box outside": ({"boxes": [[0, 0, 31, 5]]}, ("box 1 of 1", "0,0,30,5")),
     "a box without area": ({"boxes": [[5, 5, 5, 9]]}, ("area",)),
     "volume boxes": ({"boxes": [[1, 2, 3, 4, 5, 6]]}, ("(1, 6)", "not of a volume")),
     "boxes as text": ({"boxes": [["a"] * 4]}, ("<U1",)),
