@@ -1,6 +1,6 @@
 """The training run, tiny: that it learns, that it can be killed at any step, and what it draws its samples from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,17 +11,8 @@ from medsam_edge.calibration.phantoms import phantom
 from medsam_edge.calibration.training import __main__ as command
 from medsam_edge.calibration.training import loop, samples
 from medsam_edge.calibration.training.finish import finish
-from medsam_edge.calibration.training.loop import (
-    Stage,
-    State,
-    fitted,
-    fresh_state,
-    interpolated,
-    rate,
-    train,
-    train_step,
-)
-from medsam_edge.calibration.training.objective import iou_loss, mask_loss
+from medsam_edge.calibration.training.loop import Plan, State, fresh_state, rate, train, train_step
+from medsam_edge.calibration.training.objective import iou_loss, mask_loss, neighbourhood
 from medsam_edge.calibration.training.samples import Samples, SampleSpec, augmented, coverage, flipped, jittered
 from medsam_edge.export.architecture import model_of
 from medsam_edge.export.checkpoint import read_checkpoint
@@ -31,18 +22,25 @@ from medsam_edge.runtime.boxes import boxes_from_masks
 from medsam_edge.runtime.types import Case
 
 TINY = SamConfig(64, 8, 16, 2, 2, 32, 3, (1,), prompt_dim=32, decoder_mlp_dim=32)
-STAGES = (Stage(32, 2, 1e-3, batch=2), Stage(64, 2, 1e-3, batch=2))
+PLAN = Plan(steps=4, batch=2, seed=5)
 SPEC = SampleSpec(image_size=64, mask_size=32)
 REAL = (phantom(3, "dermoscopy", (120, 90)), phantom(4, "CT", (70, 70)))
 
 
 def run(out: Path) -> State:
-    return train(TINY, STAGES, REAL, out, seed=5, save_every=1)
+    return train(TINY, PLAN, REAL, out)
 
 
 def equal(one: Sam, other: Sam) -> bool:
     pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
     return all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def saved_at_each_step() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "SAVE_EVERY", 1)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +59,8 @@ def killed_after(steps: int) -> Callable[[State, dict[str, torch.Tensor]], float
     return step
 
 
-def test_a_run_ends_in_the_last_stage_at_full_size(unbroken: State) -> None:
-    assert (unbroken.stage, unbroken.step) == (1, 2)
+def test_a_run_takes_its_steps_and_averages_its_weights(unbroken: State) -> None:
+    assert unbroken.step == PLAN.steps
     assert unbroken.average.config == TINY
     assert not equal(unbroken.average, unbroken.model)
 
@@ -81,7 +79,7 @@ def test_a_killed_run_continues_to_exactly_the_weights_of_an_unbroken_one(
 
 
 def test_another_seed_gives_other_weights(tmp_path: Path, unbroken: State) -> None:
-    assert not equal(train(TINY, STAGES, REAL, tmp_path, seed=6).model, unbroken.model)
+    assert not equal(train(TINY, replace(PLAN, seed=6), REAL, tmp_path).model, unbroken.model)
 
 
 def test_a_finished_run_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,23 +89,23 @@ def test_a_finished_run_is_not_run_again(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_log_has_a_line_every_20_steps(tmp_path: Path) -> None:
-    train(TINY, [Stage(32, 41, 1e-3, batch=1)], (), tmp_path, seed=0)
+    train(TINY, Plan(41, batch=1), (), tmp_path)
     lines = [line.split(",") for line in (tmp_path / "log.csv").read_text().splitlines()]
-    assert [(stage, step) for stage, step, _, _ in lines] == [("0", "20"), ("0", "40")]
+    assert [step for step, _, _ in lines] == ["20", "40"]
 
 
 def test_the_loss_falls_on_one_batch() -> None:
     torch.manual_seed(0)
-    state, batch = fresh_state(TINY, 0, None), torch.utils.data.default_collate([Samples(SPEC, ())[0]])
+    state, batch = fresh_state(TINY), torch.utils.data.default_collate([Samples(SPEC, ())[0]])
     for group in state.optimiser.param_groups:
         group["lr"] = 3e-3
-    losses = [train_step(state, batch) for _ in range(12)]
+    losses = [train_step(state, batch) for _ in range(24)]
     assert losses[-1] < 0.8 * losses[0]
 
 
 def test_every_parameter_that_a_box_reaches_is_trained() -> None:
     torch.manual_seed(0)
-    state, batch = fresh_state(TINY, 0, None), torch.utils.data.default_collate([Samples(SPEC, ())[0]])
+    state, batch = fresh_state(TINY), torch.utils.data.default_collate([Samples(SPEC, ())[0]])
     train_step(state, batch)
     idle = {name for name, parameter in state.model.named_parameters() if parameter.grad is None}
     unused = (
@@ -122,40 +120,17 @@ def test_every_parameter_that_a_box_reaches_is_trained() -> None:
     assert all(any(part in name for part in unused) for name in idle)
 
 
-def test_a_stage_starts_from_the_average_of_the_one_before() -> None:
-    source = Sam(replace(TINY, image_size=32))
-    state = fresh_state(TINY, 1, source)
-    assert torch.equal(state.model.mask_decoder.iou_token.weight, source.mask_decoder.iou_token.weight)
-    assert state.model.image_encoder.pos_embed.shape == (1, 8, 8, 16)
-    assert equal(state.model, state.average)
+def test_the_rate_warms_up_stays_and_decays() -> None:
+    plan = Plan(2000, peak_rate=1.0)
+    assert [rate(plan, step) for step in (0, 99, 199)] == [0.005, 0.5, 1.0]
+    assert {rate(plan, step) for step in range(200, 1500)} == {1.0}
+    assert rate(plan, 1750) == pytest.approx(0.5)
+    assert rate(plan, 1999) == pytest.approx(0.01)
 
 
-def test_no_stage_sees_the_samples_of_another() -> None:
-    first, second = (next(loop.batches(STAGES[0], number, 0, (), seed=0)) for number in (0, 1))
-    assert not torch.equal(first["image"], second["image"])
-
-
-def test_position_tables_take_the_shapes_of_the_other_grid() -> None:
-    small, large = (Sam(replace(TINY, image_size=side)).state_dict() for side in (32, 64))
-    shapes = {name: tensor.shape for name, tensor in interpolated(small, large).items()}
-    assert shapes == {name: tensor.shape for name, tensor in large.items()}
-
-
-def test_interpolation_is_linear_and_keeps_what_fits() -> None:
-    table = torch.linspace(0, 1, 7)[:, None].expand(7, 2)
-    assert fitted(table, torch.Size([7, 2])) is table
-    longer = fitted(table, torch.Size([14, 2]))
-    assert longer.shape == (14, 2)
-    assert torch.all(longer[1:] >= longer[:-1])
-    assert fitted(torch.ones(1, 4, 4, 3), torch.Size([1, 8, 8, 3])).eq(1).all()
-
-
-def test_the_rate_warms_up_and_decays_to_two_per_cent() -> None:
-    stage = Stage(64, 100, 1.0)
-    rates = [rate(stage, step) for step in range(100)]
-    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
-    assert rates[3:] == sorted(rates[3:], reverse=True)
-    assert rates[-1] == pytest.approx(0.02, abs=1e-3)
+def test_a_longer_plan_changes_nothing_before_the_decay() -> None:
+    short, long = Plan(2000), Plan(4000)
+    assert [rate(short, step) for step in range(1500)] == [rate(long, step) for step in range(1500)]
 
 
 def test_the_finished_file_is_small_states_its_profile_and_can_be_exported(tmp_path: Path) -> None:
@@ -234,10 +209,18 @@ def test_coverage_is_the_covered_share_of_each_cell() -> None:
 
 
 def test_the_mask_loss_prefers_the_truth() -> None:
-    targets = torch.zeros(1, 8, 8)
+    targets, boxes = torch.zeros(1, 8, 8), torch.tensor([[2.0, 2, 5, 5]]) / 8
     targets[:, 2:5, 2:5] = 1
-    right, wrong = (20 * targets - 10), (10 - 20 * targets)
-    assert mask_loss(right, targets) < 1e-2 < mask_loss(torch.zeros_like(targets), targets) < mask_loss(wrong, targets)
+    right, wrong, unsure = 20 * targets - 10, 10 - 20 * targets, torch.zeros_like(targets)
+    losses = [mask_loss(logits, targets, boxes) for logits in (right, unsure, wrong)]
+    assert losses[0] < 1e-2
+    assert losses == sorted(losses)
+
+
+def test_the_loss_looks_near_the_box_and_a_little_elsewhere() -> None:
+    weights = neighbourhood(torch.tensor([[0.0, 0.5, 0.5, 1.0]]), 8)[0]
+    assert weights[7, 0] == weights[3, 5] == 1  # inside, and within the margin of a quarter and a cell
+    assert weights[0, 0] == weights[7, 7] == pytest.approx(0.02)
 
 
 def test_the_iou_loss_is_zero_at_the_iou_of_the_drawn_mask() -> None:
