@@ -17,11 +17,12 @@ from torch.utils.data import DataLoader
 from ...export.models.config import SamConfig
 from ...export.models.sam import Sam
 from ...runtime.types import Case
-from .objective import iou_loss, mask_loss
+from .objective import affinity_loss, iou_loss, mask_loss
 from .samples import Samples, SampleSpec
 
 WARM_UP, DECAY_SHARE, HORIZON = 200, 0.25, 500
 LOG_EVERY, SAVE_EVERY = 20, 200
+WORKERS = 1  # processes that draw samples
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,17 @@ def rate(plan: Plan, step: int) -> float:
 
 
 def train_step(state: State, batch: dict[str, Tensor]) -> float:
-    """Take one optimiser step on a batch and fold the result into the average; return the loss."""
+    """Take one optimiser step on a batch and fold the result into the average; return the mask loss."""
     boxes, targets = batch["boxes"].flatten(0, 1), batch["targets"].flatten(0, 1)
-    embedding = state.model.encode(batch["image"]).repeat_interleave(batch["boxes"].shape[1], dim=0)
-    logits, iou = state.model.decode(embedding, boxes)
-    shares = boxes / state.model.config.image_size
-    loss = mask_loss(logits[:, 0], targets, shares) + 0.1 * iou_loss(iou, logits[:, 0], targets)
+    each, model = batch["boxes"].shape[1], state.model
+    embedding = model.encode(batch["image"])
+    logits, iou = model.decode(embedding.repeat_interleave(each, dim=0), boxes)
+    features = model.mask_decoder.output_upscaling(embedding).repeat_interleave(each, dim=0)
+    shares = boxes / model.config.image_size
+    loss = mask_loss(logits[:, 0], targets, shares)
+    helped = loss + 0.1 * iou_loss(iou, logits[:, 0], targets) + 0.5 * affinity_loss(features, targets, shares)
     state.optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    helped.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
     state.optimiser.step()
     fold(state)
@@ -85,10 +89,11 @@ def fold(state: State) -> None:
 
 
 def batches(config: SamConfig, plan: Plan, start: int, cases: Sequence[Case]) -> Iterator[dict[str, Tensor]]:
-    """Yield the batches from step `start` on, drawn in one worker process."""
+    """Yield the batches from step `start` on, drawn ahead in a worker process."""
     samples = Samples(SampleSpec(config.image_size, 4 * config.grid), cases, plan.seed)
     indices = range(start * plan.batch, plan.steps * plan.batch)
-    yield from DataLoader(samples, batch_size=plan.batch, sampler=indices, num_workers=1, prefetch_factor=8)
+    ahead = 8 if WORKERS else None
+    yield from DataLoader(samples, batch_size=plan.batch, sampler=indices, num_workers=WORKERS, prefetch_factor=ahead)
 
 
 def save(state: State, path: Path) -> None:

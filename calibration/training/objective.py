@@ -1,4 +1,4 @@
-"""The loss: Dice and cross-entropy on the low-resolution logits, and the IoU head's own error.
+"""The loss: Dice and cross-entropy on the low-resolution logits, the IoU head's error, a help for the encoder.
 
 Source: Ma et al. 2024 (MedSAM, Nat Commun 15:654) sum Dice and cross-entropy; the IoU head learns by squared error
 as in Kirillov et al. 2023. It knows nothing of images.
@@ -20,9 +20,33 @@ def mask_loss(logits: Tensor, targets: Tensor, boxes: Tensor) -> Tensor:
     chance = logits.sigmoid()
     overlap = 2 * (chance * targets).sum(dim=(1, 2)) + 1
     dice = 1 - overlap / (chance.square().sum(dim=(1, 2)) + targets.square().sum(dim=(1, 2)) + 1)
+    return dice.mean() + entropy_near(logits, targets, boxes)
+
+
+def affinity_loss(features: Tensor, targets: Tensor, boxes: Tensor) -> Tensor:
+    """Return how badly cells are told apart by the nearer of two prototypes, the object's and its surroundings'.
+
+    From random weights the decoder cannot look for an object in features that do not separate it, and the encoder is
+    not asked to separate what the decoder does not look at: for thousands of steps a model draws the average shape of
+    a box. This loss breaks the circle, for it asks the encoder directly. After prototypical networks (Snell et al.
+    2017, arXiv 1703.05175), with cosine similarity.
+
+    Args:
+        features: `(N, C, M, M)`, the upscaled embedding of each box's image.
+        targets: `(N, M, M)`.
+        boxes: `(N, 4)`, in shares of the image's side.
+    """
+    unit = F.normalize(features, dim=1)
+    around = neighbourhood(boxes, targets.shape[-1]) * (1 - targets)
+    own, other = (F.normalize(torch.einsum("nchw,nhw->nc", unit, weight), dim=1) for weight in (targets, around))
+    return entropy_near(10 * torch.einsum("nchw,nc->nhw", unit, own - other), targets, boxes)
+
+
+def entropy_near(logits: Tensor, targets: Tensor, boxes: Tensor) -> Tensor:
+    """Return the cross-entropy of each map, weighted towards its box, averaged over the maps."""
     near = neighbourhood(boxes, logits.shape[-1])
     entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    return dice.mean() + ((near * entropy).sum(dim=(1, 2)) / near.sum(dim=(1, 2))).mean()
+    return ((near * entropy).sum(dim=(1, 2)) / near.sum(dim=(1, 2))).mean()
 
 
 def neighbourhood(boxes: Tensor, side: int) -> Tensor:

@@ -34,7 +34,7 @@ def windowed(volume: AnyArray, modality: str) -> AnyArray:
 
 
 def _read(path: Path) -> AnyArray:
-    return np.asarray(nibabel.nifti1.load(path).get_fdata(dtype=np.float32))
+    return np.asarray(nibabel.nifti1.load(path).get_fdata(dtype=np.float32))  # type: ignore[no-untyped-call]
 
 
 def _slices(row: dict[str, str], volume: AnyArray, labels: AnyArray) -> Iterator[Case]:
