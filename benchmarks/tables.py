@@ -47,7 +47,7 @@ def checks_tables(title: str, found: Mapping[str, Iterable[Check]]) -> Renderabl
 def verify_tables(report: VerifyReport) -> RenderableType:
     """Show the four layers."""
     parts: list[RenderableType] = [] if report.gating else [Text(LATENCY_ONLY, "yellow")]
-    parts.append(checks_tables("Same model?", {served(one.served_by): one.checks for one in report.backends}))
+    parts.append(checks_tables("Same model", {served(one.served_by): one.checks for one in report.backends}))
     parts += [_mask_table(one) for one in report.backends]
     parts += [_task_table(one) for one in report.backends[:1] if one.tasks]
     return Stack(*parts)

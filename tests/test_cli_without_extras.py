@@ -88,4 +88,4 @@ def test_inspect_needs_nothing(bare: dict[str, Any]) -> None:
 def test_verify_needs_nothing_but_its_backend(bare: dict[str, Any]) -> None:
     code, out, err = bare["verify fake"]
     assert (code, err) == (0, "")
-    assert "Is it still the same model?" in out
+    assert "Same model: fake f32" in out
