@@ -35,4 +35,4 @@ build: setup
 	$(BIN)/python -m build
 
 clean:
-	rm -rf build dist *.egg-info demo-output
+	rm -rf build dist *.egg-info demo-output $(STAMP)

@@ -1,12 +1,13 @@
 """The command line: one short command per verb. Parse, call one function, print; everything heavy loads inside."""
 
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from medsam_edge import __version__
-from medsam_edge.runtime.errors import DeviceMemoryError, ExitCode, MedSAMEdgeError
+from medsam_edge.runtime.errors import DeviceMemoryError, ExitCode, MedSAMEdgeError, UsageError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -60,7 +61,12 @@ def verify(
     backend: Backends = None,
     as_json: AsJson = False,
 ) -> None:
-    """Prove that a bundle still draws its checkpoint's masks; exit 4 if it does not."""
+    """Prove that a bundle still draws its checkpoint's masks; exit 4 if it does not, 8 for random weights.
+
+    Four layers: the embedding against the checkpoint's; the masks against the checkpoint's; the masks against reference
+    masks, beside the filled box and the ellipse; and what needs no reference: many boxes at once equal one by one, two
+    runs agree, nothing is NaN or constant.
+    """
     from medsam_edge.benchmarks.cases import cases_for
     from medsam_edge.benchmarks.console import named, progress, show
     from medsam_edge.benchmarks.tables import verify_tables
@@ -75,6 +81,8 @@ def verify(
     show("verify", result, as_json, lambda: verify_tables(result))
     if not result.passed:
         raise typer.Exit(ExitCode.PARITY)
+    if not result.gating:
+        raise typer.Exit(ExitCode.MEASUREMENT)
 
 
 @app.command()
@@ -183,8 +191,15 @@ def root(
 
 def main() -> None:
     """Run the command line; an error of ours is one line and its exit code, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file name need not be text
     try:
         app(prog_name="medsam-edge")
+    except SystemExit as stop:
+        if stop.code == ExitCode.USAGE and "--json" in sys.argv:  # the parser explained itself to people only
+            fail(UsageError("arguments that can be parsed", "see standard error", "read `medsam-edge VERB --help`"))
+        raise
     except MedSAMEdgeError as error:
         fail(error)
     except MemoryError:

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from ..calibration.phantoms import MODALITIES, phantom
+from ..runtime.boxes import check_boxes
 from ..runtime.bundle import Bundle
 from ..runtime.cases import read_cases
-from ..runtime.errors import BundleError, UsageError
+from ..runtime.errors import BoxError, BundleError, UsageError
 from ..runtime.golden import Golden
 from ..runtime.types import Case
 
@@ -24,11 +25,17 @@ def golden_of(bundle: Bundle) -> tuple[Golden, ...]:
     """Read a bundle's golden cases.
 
     Raises:
-        BundleError: If there are fewer than two: one image cannot show that two images get two embeddings.
+        BundleError: If there are fewer than two (one image cannot show that two images get two embeddings), or one
+            whose boxes no model can be asked about.
     """
     golden = bundle.golden_cases()
     if len(golden) < 2:
         raise BundleError("a bundle with at least two golden cases", str(len(golden)), "export it again")
+    for case in golden:
+        try:
+            check_boxes(case.boxes, (case.image.shape[0], case.image.shape[1]))
+        except BoxError as error:  # the artefact's fault, not the person's
+            raise BundleError(f"{error.expected} in golden case {case.id!r}", error.found, "export it again") from error
     return golden
 
 

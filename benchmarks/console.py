@@ -4,6 +4,7 @@ Results go to standard output, everything else to standard error, so that `--jso
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from rich.progress import (
 )
 
 from ..runtime.backends.choose import available, resolve
-from ..runtime.errors import MedSAMEdgeError
+from ..runtime.errors import MedSAMEdgeError, StorageError
 from ..runtime.schema import to_plain
 
 Report = Callable[[str, int, int], None]
@@ -27,17 +28,35 @@ Report = Callable[[str, int, int], None]
 
 def show(verb: str, result: object, as_json: bool, tables: Callable[[], RenderableType]) -> None:
     """Print a result: one JSON document with a versioned schema, or tables."""
-    if as_json:
-        body = to_plain(result)
-        document = {
-            "schema": f"medsam-edge/{verb}/1",
-            **(body if isinstance(body, dict) else {"results": body}),
-        }
-        print(json.dumps(document, indent=2, ensure_ascii=False))
-    else:
+    with standard_output():
+        if as_json:
+            print(json.dumps(_document(verb, result), indent=2, ensure_ascii=False), flush=True)
+            return
         shown = tables()
         # Not markup: `pip install 'medsam-edge[ort]'` is not a style.
-        print(shown) if isinstance(shown, str) else Console(markup=False).print(shown)
+        print(shown, flush=True) if isinstance(shown, str) else Console(markup=False).print(shown)
+
+
+@contextmanager
+def standard_output() -> Iterator[None]:
+    """Turn a full disk behind standard output into an error of ours; a closed pipe stays what it is.
+
+    Raises:
+        StorageError: If standard output takes no more.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit fails once more
+        remedy = "free some space where standard output goes"
+        raise StorageError("standard output that takes the result", str(error.strerror), remedy) from error
+
+
+def _document(verb: str, result: object) -> dict[str, object]:
+    body = to_plain(result)
+    return {"schema": f"medsam-edge/{verb}/1", **(body if isinstance(body, dict) else {"results": body})}
 
 
 def say(step: str) -> None:

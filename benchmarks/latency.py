@@ -8,7 +8,7 @@ import os
 import platform
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,22 +22,29 @@ from .cases import golden_of
 
 STAGES = ("encode", "decode one box", "end to end")
 # A percentile is printed only where at least one sample lies beyond it.
-_LEAST_SAMPLES = {50.0: 1, 90.0: 10, 99.0: 100}
+_LEAST_SAMPLES = {50: 1, 90: 10, 99: 100}
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Samples of one stage on one backend, in milliseconds, in the order in which they were taken."""
+    """Samples of one stage on one backend, in milliseconds, in the order in which they were taken.
+
+    Percentiles and `n` follow from the samples; None where the samples are too few to support a percentile.
+    """
 
     stage: str
     samples_ms: tuple[float, ...]
     warmup_ms: tuple[float, ...]
+    n: int = field(init=False)
+    p50_ms: float | None = field(init=False)
+    p90_ms: float | None = field(init=False)
+    p99_ms: float | None = field(init=False)
 
-    def percentile(self, percent: float) -> float | None:
-        """Return a percentile, or None where the samples are too few to support it."""
-        if len(self.samples_ms) < _LEAST_SAMPLES[percent]:
-            return None
-        return float(np.percentile(self.samples_ms, percent))
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "n", len(self.samples_ms))
+        for percent, least in _LEAST_SAMPLES.items():
+            value = float(np.percentile(self.samples_ms, percent)) if self.n >= least else None
+            object.__setattr__(self, f"p{percent}_ms", value)
 
 
 @dataclass(frozen=True)

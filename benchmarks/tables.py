@@ -11,8 +11,10 @@ from rich.text import Text
 
 from ..runtime.bundle import Bundle
 from ..runtime.doctor import Diagnosis
+from ..runtime.errors import one_line
 from ..runtime.parity import Check, Group
 from ..runtime.predictor import ServedBy
+from ..runtime.profile import Profile
 from ..runtime.segmentation import Written
 from .latency import BackendLatency, BenchReport
 from .verification import BackendReport, TaskGroup, VerifyReport
@@ -39,17 +41,18 @@ def served(one: ServedBy) -> str:
     return f"{one.backend}{device} {one.precision}"
 
 
-def checks_tables(title: str, found: Mapping[str, Iterable[Check]]) -> RenderableType:
-    """Show the checks of each backend in a table of its own."""
-    return Stack(*(_checks_table(f"{title}: {backend}", checks) for backend, checks in found.items()))
+def checks_tables(title: str, found: Mapping[str, Iterable[Check]], gating: bool = True) -> RenderableType:
+    """Show the checks of each backend in a table of its own; where they gate nothing, none is called a pass."""
+    return Stack(*(_checks_table(f"{title}: {backend}", checks, gating) for backend, checks in found.items()))
 
 
 def verify_tables(report: VerifyReport) -> RenderableType:
     """Show the four layers."""
     parts: list[RenderableType] = [] if report.gating else [Text(LATENCY_ONLY, "yellow")]
-    parts.append(checks_tables("Same model", {served(one.served_by): one.checks for one in report.backends}))
-    parts += [_mask_table(one) for one in report.backends]
-    parts += [_task_table(one) for one in report.backends[:1] if one.tasks]
+    found = {served(one.served_by): one.checks for one in report.backends}
+    parts.append(checks_tables("Same model", found, report.gating))
+    parts += [_mask_table(one) for one in report.backends if one.masks]
+    parts += [_task_table(one) for one in report.backends if one.tasks]
     return Stack(*parts)
 
 
@@ -80,15 +83,16 @@ def inspect_tables(bundle: Bundle) -> RenderableType:
     manifest = bundle.manifest
     facts = table(f"Bundle {bundle.root}", "", "")
     weights = "trained" if manifest.model.trained else LATENCY_ONLY
-    profile = ", ".join(f"{key} {value}" for key, value in manifest.profile.items() if key != "name")
+    contract = Profile.from_dict(manifest.profile)
+    profile = ", ".join(f"{key} {value}" for key, value in contract.to_dict().items() if key != "name")
     for name, value in (
         ("model", f"{manifest.model.name} ({manifest.model.architecture}), {weights}"),
         ("source", f"{manifest.model.source_file}, weights {manifest.model.weights_sha256[:16]}…"),
-        ("profile", f"{manifest.profile['name']}: {profile}"),
+        ("profile", f"{contract.name}: {profile}"),
         ("made", f"{manifest.created} by medsam-edge {manifest.toolkit_version}"),
         ("digest", manifest.digest),
     ):
-        facts.add_row(name, value)
+        facts.add_row(name, one_line(value))
     return Stack(facts, _files_table(bundle))
 
 
@@ -107,11 +111,12 @@ def doctor_tables(found: Diagnosis) -> RenderableType:
     return Stack(head, made)
 
 
-def _checks_table(title: str, checks: Iterable[Check]) -> Table:
+def _checks_table(title: str, checks: Iterable[Check], gating: bool) -> Table:
     made = table(title, "check", "", "finding")
+    accepted = Text("pass", "green") if gating else Text("latency only", "yellow")
     for check in checks:
-        verdict = Text("pass", "green") if check.passed else Text("FAIL", "bold red")
-        made.add_row(check.name, verdict, check.detail)
+        verdict = accepted if check.passed else Text("FAIL", "bold red")
+        made.add_row(check.name, verdict, one_line(check.detail))
     return made
 
 
@@ -121,7 +126,7 @@ def _mask_table(report: BackendReport) -> Table:
         "modality", "n", "DSC mean", "p5", "worst", "NSD mean", "worst", numbers=6,
     )  # fmt: skip
     for group in report.masks:
-        made.add_row(group.modality, *_figures(group))
+        made.add_row(one_line(group.modality), *_figures(group))
     return made
 
 
@@ -143,7 +148,7 @@ def _task_table(report: BackendReport) -> Table:
         "modality", "n", "DSC", "worst", "NSD", "box filled", "ellipse", numbers=6,
     )  # fmt: skip
     for group in report.tasks:
-        made.add_row(group.modality, *_task_figures(group))
+        made.add_row(one_line(group.modality), *_task_figures(group))
     return made
 
 
@@ -157,14 +162,14 @@ def _task_figures(group: TaskGroup) -> tuple[str, ...]:
 def _add_latency(made: Table, one: BackendLatency, trained: bool) -> None:
     for place, latency in enumerate(one.latencies):
         first = place == 0
-        figures = [latency.percentile(percent) for percent in (50.0, 90.0, 99.0)]
+        figures = (latency.p50_ms, latency.p90_ms, latency.p99_ms)
         cells = ["-" if value is None else f"{value:.2f}" for value in figures]
         parity = f"{one.parity.mean:.5f}" if trained else "latency only"
         made.add_row(
             served(one.served_by) if first else "",
             latency.stage,
             *cells,
-            str(len(latency.samples_ms)),
+            str(latency.n),
             parity if first else "",
         )
 
@@ -174,13 +179,13 @@ def _files_table(bundle: Bundle) -> Table:
     for graph in bundle.manifest.graphs:
         made.add_row(
             "graph",
-            f"{graph.part} {graph.precision} {graph.form}",
+            one_line(f"{graph.part} {graph.precision} {graph.form}"),
             graph.sha256[:16],
             _megabytes(graph.bytes),
         )
     for kind, entries in (("golden", bundle.manifest.golden), ("record", bundle.manifest.records)):
         for entry in entries:
-            made.add_row(kind, entry.name, entry.sha256[:16], _megabytes(entry.bytes))
+            made.add_row(kind, one_line(entry.name), entry.sha256[:16], _megabytes(entry.bytes))
     return made
 
 

@@ -23,17 +23,18 @@ Scene = Callable[[np.random.Generator, Shape], Canvas]
 _SCENES: dict[str, Scene] = {
     "CT": phantom_sections.ct,
     "MR": phantom_sections.mr,
-    "ultrasound": phantom_projections.ultrasound,
+    "Ultrasound": phantom_projections.ultrasound,
     "X-ray": phantom_projections.xray,
-    "endoscopy": phantom_photographs.endoscopy,
-    "dermoscopy": phantom_photographs.dermoscopy,
-    "microscopy": phantom_microscopy.microscopy,
+    "Endoscopy": phantom_photographs.endoscopy,
+    "Dermoscopy": phantom_photographs.dermoscopy,
+    "Microscopy": phantom_microscopy.microscopy,
 }
 MODALITIES: tuple[str, ...] = tuple(_SCENES)
 
 _MOST_OBJECTS, _MOST_NUCLEI = 6, 16
 _LEAST_PIXELS, _LEAST_SIDE, _LARGEST_SHARE = 40, 6, 0.7
 _LEAST_CONTRAST, _FAINTEST = 1.6, 0.03  # in noise sigmas, and of the whole range
+_SMALLEST_SIDE, _LARGEST_SIDE = 48, 2048  # a smaller picture may never hold an object that counts
 _LEAST_VISIBLE = 0.45  # share of an object that may not be covered by later ones
 
 
@@ -51,13 +52,15 @@ def phantom(seed: int, modality: str | None = None, size: tuple[int, int] | None
         are transparent and may overlap.
 
     Raises:
-        CaseError: If no such modality exists.
+        CaseError: If no such modality exists, or a side is below 48 or above 2048 pixels.
     """
     name = MODALITIES[seed % len(MODALITIES)] if modality is None else modality
     if name not in _SCENES:
         raise CaseError(
             f"a modality among {', '.join(MODALITIES)}", f"{name!r}", "choose one of the phantoms' modalities"
         )
+    if size is not None and (min(size) < _SMALLEST_SIDE or max(size) > _LARGEST_SIDE):
+        raise CaseError(f"sides of {_SMALLEST_SIDE} to {_LARGEST_SIDE} pixels", f"{size}", "choose another size")
     rng = np.random.default_rng([seed, MODALITIES.index(name)])
     seeded = _size(rng)
     image, masks = _scene(rng, name, size or seeded)
@@ -92,7 +95,7 @@ def _scene(rng: np.random.Generator, name: str, size: Shape) -> tuple[Image, Mas
     """Paint scenes until one has an object that is large and visible enough; the first nearly always has."""
     while True:
         sheet = _SCENES[name](rng, size)
-        masks = _chosen(rng, sheet, _MOST_NUCLEI if name == "microscopy" else _MOST_OBJECTS)
+        masks = _chosen(rng, sheet, _MOST_NUCLEI if name == "Microscopy" else _MOST_OBJECTS)
         if len(masks):
             return _developed(rng, sheet.image), masks
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import torch
 
 from ..runtime.errors import CheckpointError
+from ..runtime.store import MAX_GRAPH_BYTES
 from .models.config import SamConfig
 from .models.sam import Sam
 
@@ -46,8 +47,8 @@ def model_of(tensors: Tensors) -> Sam:
     """Build the network and load the weights, every key accounted for and every value a finite float.
 
     Raises:
-        CheckpointError: If the architecture is unknown, a key is missing, left over or of another shape, or a
-            tensor holds integers, NaN or infinity.
+        CheckpointError: If the architecture is unknown, a key is missing, left over or of another shape, a
+            tensor holds integers, NaN or infinity, or the encoder is larger than one ONNX file may be.
     """
     config = config_of(tensors)
     try:
@@ -57,8 +58,19 @@ def model_of(tensors: Tensors) -> Sam:
         raise _unknown(tensors, error) from error
     _check_keys({name: tuple(value.shape) for name, value in model.state_dict().items()}, tensors)
     _check_values(tensors)
+    _check_size(model)
     model.load_state_dict(dict(tensors), assign=True)
     return model.eval().requires_grad_(False)
+
+
+def _check_size(model: Sam) -> None:
+    size = 4 * sum(parameter.numel() for parameter in model.image_encoder.parameters())
+    if size >= MAX_GRAPH_BYTES:
+        raise CheckpointError(
+            f"an encoder of less than {MAX_GRAPH_BYTES / 1e9:.1f} GB in float32, which one ONNX file can hold",
+            f"{size / 1e9:.1f} GB",
+            "use a ViT-B or ViT-L checkpoint",
+        )
 
 
 def _config_of(tensors: Tensors) -> SamConfig:

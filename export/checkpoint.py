@@ -8,7 +8,6 @@ import hashlib
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from ..runtime.errors import CheckpointError, StorageError
-from ..runtime.files import open_file
+from ..runtime.files import open_file, temporary_folder
 
 SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 PREFIXES = ("module.", "model.", "sam.")
@@ -114,8 +113,8 @@ def _stated_profile(path: Path) -> str | None:
 
 
 def _read_pickle(path: Path) -> dict[str, torch.Tensor]:
-    with tempfile.TemporaryDirectory(prefix="medsam-edge-") as folder:
-        target = Path(folder) / "weights.safetensors"
+    with temporary_folder() as folder:
+        target = folder / "weights.safetensors"
         answer = _unpickle(path, target)
         match answer["state"]:
             case "ok":

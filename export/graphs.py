@@ -16,8 +16,8 @@ import onnx
 import torch
 from torch import nn
 
-from ..runtime.manifest import PartSpec, TensorSpec
-from .models.config import SamConfig
+from ..runtime.contract import decoder_part, encoder_part
+from ..runtime.manifest import PartSpec
 from .models.sam import DecoderGraph, EncoderGraph, Sam
 
 OPSET = 18
@@ -35,43 +35,21 @@ class Graph:
 
 def export_encoder(model: Sam) -> Graph:
     """Export `image` uint8 `[1, 3, S, S]` to `image_embedding` float32 `[1, 256, E, E]`."""
-    spec = encoder_spec(model.config)
-    side = model.config.image_size
+    config = model.config
+    spec = encoder_part(config.image_size, config.grid, config.prompt_dim)
+    side = config.image_size
     image = torch.arange(3 * side * side, dtype=torch.int64).remainder(251).to(torch.uint8)
     return _export(EncoderGraph(model), (image.reshape(1, 3, side, side),), spec, None)
 
 
 def export_decoder(model: Sam) -> Graph:
     """Export `image_embedding` and `boxes` `[N, 4]` to `low_res_logits` `[N, 1, 4E, 4E]` and `iou_predictions`."""
-    spec = decoder_spec(model.config)
+    spec = decoder_part(model.config.grid, model.config.prompt_dim)
     embedding = torch.zeros(1, model.config.prompt_dim, model.config.grid, model.config.grid)
     # Three boxes: torch would take one for a constant and two for a coincidence with the box's two corners.
     boxes = torch.tensor([[8.0, 8.0, 64.0, 64.0]]).repeat(3, 1)
     dynamic = {"image_embedding": None, "boxes": {0: torch.export.Dim("N", min=1, max=65536)}}
     return _export(DecoderGraph(model), (embedding, boxes), spec, dynamic)
-
-
-def encoder_spec(config: SamConfig) -> PartSpec:
-    """Return the encoder's interface."""
-    image = TensorSpec("image", "uint8", (1, 3, config.image_size, config.image_size))
-    return PartSpec("encoder", (image,), (_embedding_spec(config),))
-
-
-def decoder_spec(config: SamConfig) -> PartSpec:
-    """Return the decoder's interface."""
-    side = 4 * config.grid
-    return PartSpec(
-        "decoder",
-        (_embedding_spec(config), TensorSpec("boxes", "float32", ("N", 4))),
-        (
-            TensorSpec("low_res_logits", "float32", ("N", 1, side, side)),
-            TensorSpec("iou_predictions", "float32", ("N", 1)),
-        ),
-    )
-
-
-def _embedding_spec(config: SamConfig) -> TensorSpec:
-    return TensorSpec("image_embedding", "float32", (1, config.prompt_dim, config.grid, config.grid))
 
 
 def _export(

@@ -3,7 +3,6 @@
 It joins the other modules of this folder in their order; each step is in its own file.
 """
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -13,22 +12,20 @@ from pathlib import Path
 from ..runtime.backends.base import BackendChoice, GraphSource
 from ..runtime.backends.choose import available, open_backend, resolve, status
 from ..runtime.errors import UsageError
-from ..runtime.files import write_atomic
+from ..runtime.files import temporary_folder, write_atomic
 from ..runtime.golden import Golden
 from ..runtime.manifest import Manifest, Model
 from ..runtime.parity import (
     Check,
     Limits,
-    MaskRow,
-    TensorRow,
-    compare_masks,
-    compare_tensors,
+    compare_golden,
+    iou_check,
     mask_check,
     require,
     self_consistency,
     tensor_check,
 )
-from ..runtime.predictor import Predictor, ServedBy
+from ..runtime.predictor import Predictor, ServedBy, decoder_choice
 from ..runtime.profile import Profile, profile_named
 from ..runtime.store import BundleWriter
 from ..runtime.types import Case
@@ -107,14 +104,13 @@ def check_backend(
     """Run golden cases through freshly exported graphs on one backend, and judge tensors, masks, consistency."""
     limits = Limits()
     with opened(name, graphs, profile, folder) as predictor:
-        rows = [_compare(predictor, case) for case in golden]
-        tensors = [tensor for tensor, _ in rows]
-        masks = [row for _, some in rows for row in some]
-        cases = [(case.image, case.boxes) for case in golden]
+        rows = [compare_golden(predictor, case) for case in golden]
+        tensors = [row.tensor for row in rows]
         return (
             tensor_check(tensors, limits),
-            mask_check(masks, limits),
-            *self_consistency(predictor, cases, limits),
+            iou_check(tensors, limits),
+            mask_check([mask for row in rows for mask in row.masks], limits),
+            *self_consistency(predictor, [(case.image, case.boxes) for case in golden], limits),
         )
 
 
@@ -123,7 +119,7 @@ def opened(name: str, graphs: Sequence[Graph], profile: Profile, folder: Path) -
     """Open graphs that are in no bundle yet."""
     choice = resolve(name)
     sources = [_source(graph, folder) for graph in graphs]
-    encoder, decoder = (open_backend(source, choice) for source in sources)
+    encoder, decoder = open_backend(sources[0], choice), open_backend(sources[1], decoder_choice(choice))
     served_by = _served_by(choice, encoder.precision, sources)
     with Predictor(profile, encoder, decoder, served_by) as predictor:
         yield predictor
@@ -132,19 +128,12 @@ def opened(name: str, graphs: Sequence[Graph], profile: Profile, folder: Path) -
 def _checked(
     graphs: Sequence[Graph], profile: Profile, golden: Sequence[Golden], say: Say
 ) -> Iterator[tuple[str, tuple[Check, ...]]]:
-    with tempfile.TemporaryDirectory(prefix="medsam-edge-") as folder:
+    with temporary_folder() as folder:
         for name in available():
             say(f"comparing {name} with the source")
-            checks = check_backend(name, graphs, profile, golden, Path(folder))
+            checks = check_backend(name, graphs, profile, golden, folder)
             require(checks, name)
             yield name, checks
-
-
-def _compare(predictor: Predictor, case: Golden) -> tuple[TensorRow, tuple[MaskRow, ...]]:
-    embedding = predictor.embed(case.image)
-    masks = predictor.predict(embedding, case.boxes).masks
-    tensor = compare_tensors(case, embedding.tensor.numpy())
-    return tensor, compare_masks(case.id, case.modality, masks, case.masks)
 
 
 def _source(graph: Graph, folder: Path) -> GraphSource:

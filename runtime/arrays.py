@@ -19,7 +19,7 @@ from .errors import UsageError
 from .types import AnyArray
 
 _INTACT = "copy or create the file again"
-_DATA_ERRORS = (ValueError, EOFError, OSError, zlib.error, zipfile.BadZipFile)
+_DATA_ERRORS = (ValueError, OverflowError, EOFError, OSError, zlib.error, zipfile.BadZipFile)
 # NumPy's parser lets Python's own errors through and warns about headers that Python 2 wrote; literal_eval on
 # a hostile header overflows the stack with one of the last two.
 _HEADER_ERRORS = (

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import BundleError, StorageError
+from .files import explained
 from .golden import Golden, decode_golden
 from .manifest import MANIFEST_NAME, MAX_BYTES, FileEntry, GraphEntry, Manifest, parse
 
@@ -45,7 +46,7 @@ class Bundle:
                 return entry
         wanted = f"a graph of {part} in {precision}" + (f" for {target}" if target else "")
         there = ", ".join(_describe(entry) for entry in self.manifest.graphs) or "no graph at all"
-        raise BundleError(wanted, there, "choose one of these, or add it with `medsam-edge quantize`")
+        raise BundleError(wanted, there, "choose one of these, or export the bundle again")
 
     def graph(self, part: str, precision: str, target: str | None = None) -> Path:
         """Where the graph that `entry` chooses lies.
@@ -73,7 +74,7 @@ class Bundle:
             if entry.name == kind:
                 return _record(self._read(entry), entry)
         there = ", ".join(entry.name for entry in self.manifest.records) or "no record at all"
-        raise BundleError(f"a record of {kind}", there, "make it first, as `medsam-edge verify` does")
+        raise BundleError(f"a record of {kind}", there, "read one that is there, or export the bundle again")
 
     def _golden(self, entry: FileEntry) -> Golden:
         golden = decode_golden(self._read(entry))
@@ -108,6 +109,11 @@ def open_bundle(path: str | Path) -> Bundle:
 
 
 def _check_folder(root: Path) -> None:
+    with explained("a bundle that can be read", root):
+        _check_is_bundle(root)
+
+
+def _check_is_bundle(root: Path) -> None:
     if (root / MANIFEST_NAME).is_symlink() or (root / MANIFEST_NAME).exists():
         return
     mend = "name the folder that `medsam-edge export` wrote"

@@ -2,17 +2,16 @@
 
 import platform
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import import_module, metadata
 from importlib.util import find_spec
 
 from .backends.choose import BackendStatus, install_hint, status
-from .errors import MissingExtraError
+from .errors import MachineError, MissingExtraError
 from .machine import memory_gib, processor_features, processor_name
 
 # Extra to the modules that it brings and their distributions' names.
 _EXTRAS = {
     "export": {"torch": "torch", "onnx": "onnx", "onnxscript": "onnxscript", "safetensors": "safetensors"},
-    "tensorrt": {"tensorrt": "tensorrt", "pycuda": "pycuda"},
 }
 
 
@@ -72,8 +71,15 @@ def require_extra(name: str) -> None:
 
     Raises:
         MissingExtraError: Naming the packages and the command that installs them.
+        MachineError: A package is there and cannot be imported.
     """
     extra = extra_status(name)
     if extra.missing is not None:
         packages = ", ".join(extra.absent)
         raise MissingExtraError(f"the packages of the extra `{name}`", f"{packages} not installed", extra.missing)
+    for module, package in _EXTRAS[name].items():
+        try:
+            import_module(module)
+        except Exception as error:  # a binary that does not load raises what it likes
+            remedy = f"install it again: {install_hint(name)}"
+            raise MachineError(f"a working {package}", f"{type(error).__name__}: {error}", remedy) from error

@@ -7,6 +7,7 @@
     │   └── CaseError            a case folder or a case that cannot be used
     ├── MachineError          3  this machine lacks something
     │   ├── MissingExtraError    a Python package that an extra installs
+    │   ├── BackendError         an inference library that failed while it ran
     │   └── StorageError         a path that cannot be read or written, a full disk
     ├── ParityError           4  the masks are not the same any more
     ├── SpeedError            5  a speed gate failed
@@ -36,6 +37,11 @@ class ExitCode(IntEnum):
     MEASUREMENT = 8
 
 
+def one_line(text: str) -> str:
+    """Keep a text one line of printable characters: names from a hostile file could steer the terminal."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in " ".join(text.split()))
+
+
 class MedSAMEdgeError(Exception):
     """Base of the family: catch this one to catch them all.
 
@@ -48,7 +54,7 @@ class MedSAMEdgeError(Exception):
     exit_code = ExitCode.USAGE
 
     def __init__(self, expected: str, found: str, remedy: str) -> None:
-        self.expected, self.found, self.remedy = (" ".join(part.split()) for part in (expected, found, remedy))
+        self.expected, self.found, self.remedy = (one_line(part) for part in (expected, found, remedy))
         super().__init__(f"expected {self.expected}; found {self.found}. To mend it: {self.remedy}.")
 
     def __reduce__(self) -> tuple[type["MedSAMEdgeError"], tuple[str, str, str]]:
@@ -80,6 +86,10 @@ class MachineError(MedSAMEdgeError):
 
 class MissingExtraError(MachineError):
     """A package is absent; the message names the extra that installs it."""
+
+
+class BackendError(MachineError):
+    """An inference library failed while it computed: a lost device, a driver, a bug."""
 
 
 class StorageError(MachineError):

@@ -8,6 +8,7 @@ import errno
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -35,7 +36,7 @@ _REMEDIES = {
 
 
 @contextmanager
-def _explained(expected: str, path: Path) -> Iterator[None]:
+def explained(expected: str, path: Path) -> Iterator[None]:
     """Turn what the operating system says about `path` into a StorageError."""
     try:
         yield
@@ -54,7 +55,7 @@ def open_file(path: Path) -> BinaryIO:
         StorageError: `path` is missing, is no regular file (a folder, a pipe, a device), or may not be read.
     """
     expected = "a file that can be read"
-    with _explained(expected, path):
+    with explained(expected, path):
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
             kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
@@ -68,8 +69,26 @@ def list_folder(folder: Path) -> list[Path]:
     Raises:
         StorageError: It is missing, no folder, or may not be read.
     """
-    with _explained("a folder that can be read", folder):
+    with explained("a folder that can be read", folder):
         return sorted(folder.iterdir())
+
+
+def is_folder(path: Path) -> bool:
+    """Tell a folder from anything else.
+
+    Raises:
+        StorageError: It is missing, or may not be looked at.
+    """
+    with explained("a path that can be read", path):
+        return stat.S_ISDIR(os.stat(path).st_mode)
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Tell whether two paths lead to one file or folder; False where either is missing."""
+    try:
+        return os.path.samefile(one, other)
+    except (OSError, ValueError):
+        return False
 
 
 def make_folder(folder: Path) -> None:
@@ -78,8 +97,24 @@ def make_folder(folder: Path) -> None:
     Raises:
         StorageError: A file is in the way, or nobody may write there.
     """
-    with _explained("a folder that can be written", folder):
+    with explained("a folder that can be written", folder):
         folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Lend a folder in the system's temporary place; it is gone afterwards.
+
+    Raises:
+        StorageError: There is no such place, or it is full.
+    """
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="medsam-edge-"))
+        except OSError as error:  # gettempdir tries to write, so a full disk looks like no folder at all
+            remedy = "free some space there, or set TMPDIR to a folder on a larger disk"
+            raise StorageError("a temporary folder that can be written", str(error), remedy) from error
+        yield Path(folder)
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
@@ -88,7 +123,7 @@ def read_bytes(path: Path, limit: int) -> bytes:
     Raises:
         StorageError: As `open_file`, or the file is larger than `limit`.
     """
-    with open_file(path) as stream, _explained("a file that can be read", path):
+    with open_file(path) as stream, explained("a file that can be read", path):
         data = stream.read(limit + 1) if os.fstat(stream.fileno()).st_size <= limit else None
     if data is None or len(data) > limit:  # the second where the file grew, or lies about its size as /proc does
         raise StorageError(f"a file of at most {limit:,} bytes", f"a larger one at {path}", "check the path")
@@ -115,7 +150,7 @@ def write_together(files: Mapping[Path, bytes]) -> None:
     with ExitStack() as stack:
         ready = {path: stack.enter_context(_beside(path, data)) for path, data in files.items()}
         for path, (temporary, target) in ready.items():
-            with _explained(_WRITABLE, path):
+            with explained(_WRITABLE, path):
                 os.replace(temporary, target)
     for folder in {target.parent for _, target in ready.values()}:
         _sync_folder(folder)
@@ -124,11 +159,11 @@ def write_together(files: Mapping[Path, bytes]) -> None:
 @contextmanager
 def _beside(path: Path, data: bytes) -> Iterator[tuple[Path, Path]]:
     """A temporary file with the data, and the file that it is to replace; removed if nobody renamed it."""
-    with _explained(_WRITABLE, path):
+    with explained(_WRITABLE, path):
         target = _destination(path)
     temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        with _explained(_WRITABLE, path):
+        with explained(_WRITABLE, path):
             _write_synced(temporary, data)
         yield temporary, target
     finally:

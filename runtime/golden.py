@@ -9,6 +9,7 @@ reader in C++ needs no numpy string type. This module knows neither bundles nor 
 import io
 import zipfile
 from dataclasses import dataclass
+from tokenize import TokenError
 
 import numpy as np
 
@@ -17,7 +18,18 @@ from .types import AnyArray, Boxes, Image, Logits, Masks
 
 _MEND = "export again or copy the bundle again"
 # What zipfile and numpy were seen to raise on damaged bytes.
-_DAMAGE = (ValueError, TypeError, KeyError, OSError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile)
+_DAMAGE = (
+    ValueError,
+    TypeError,
+    KeyError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    SyntaxError,
+    TokenError,
+    zipfile.BadZipFile,
+)
 _FLOATS = {"boxes": 2, "image_embedding": 4, "low_res_logits": 4, "iou_predictions": 2}
 
 

@@ -19,6 +19,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from .arrays import ArrayArchive, ArrayHeader, read_npy
 from .errors import ImageError, UsageError
 from .files import open_file
+from .tiff import check_samples
 from .types import AnyArray, Image
 
 MAX_SIDE = 16384
@@ -215,6 +216,7 @@ def _read_png(stream: BinaryIO, head: bytes) -> AnyArray:
 
 def _read_tiff(stream: BinaryIO) -> AnyArray:
     """Refuse what only a TIFF can be: deep, floating point, rotated at load, or made of giant tiles."""
+    check_samples(stream)
     image = TiffImageFile(stream)
     tags = image.tag_v2
     bits, kinds = tags.get(_TIFF_BITS, (1,)), tags.get(_TIFF_SAMPLE_FORMAT, (1,))

@@ -14,6 +14,7 @@ from .arrays import ArrayArchive, ArrayHeader, read_npy
 from .errors import ImageError, UsageError
 from .files import open_file
 from .images import DAMAGE, check_size
+from .tiff import check_samples
 from .types import AnyArray
 
 NPZ_KEYS = ("gts", "segs")  # the challenge's reference and result files
@@ -67,6 +68,8 @@ def _from_picture(stream: BinaryIO) -> AnyArray:
     png = stream.read(4) == b"\x89PNG"
     stream.seek(0)
     try:
+        if not png:
+            check_samples(stream)
         with PngImageFile(stream) if png else TiffImageFile(stream) as picture:
             _check_picture(picture)
             labels = np.asarray(picture)

@@ -6,7 +6,7 @@ files but the bundle, and nothing of how a backend computes.
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -17,18 +17,20 @@ from .backends.base import Backend, BackendChoice, GraphSource, HostTensor, Tens
 from .backends.choose import open_backend, resolve, status
 from .boxes import check_boxes
 from .bundle import Bundle, open_bundle
-from .errors import BundleError
+from .contract import check_contract
+from .errors import DeviceMemoryError, ParityError, UsageError
 from .images import as_image
-from .manifest import Manifest, PartSpec
+from .manifest import PartSpec
 from .profile import Profile, boxes_to_encoder, masks_from_logits, preprocess
 from .types import AnyArray, Boxes, Logits, Masks
 
 MAX_BOXES = 16
+MAX_MASK_BYTES = 2**31  # a bool for each pixel of each box
 
 
 @dataclass(frozen=True)
 class ServedBy:
-    """What computed a result: library, device, the precision it says it used, and the graphs' hashes."""
+    """What computed a result: library, device, the encoder's precision as the library says it, the graphs' hashes."""
 
     backend: str
     version: str
@@ -145,9 +147,11 @@ class Predictor:
 
         Raises:
             BoxError: If a box is not a finite rectangle with area inside the image.
+            DeviceMemoryError: If the masks together would take more than `MAX_MASK_BYTES`.
             ParityError: If the decoder gives NaN: a wrong mask is never returned.
         """
         checked = check_boxes(boxes, embedding.image_hw)
+        _check_room(len(checked), embedding.image_hw)
         parts = list(self._decode(embedding, checked))
         timings = Timings()
         for part in parts:
@@ -163,7 +167,8 @@ class Predictor:
     def segment(self, image: AnyArray, boxes: npt.ArrayLike) -> Prediction:
         """Embed and predict in one call; raises what both raise, and checks the boxes before the encoder runs."""
         checked = as_image(image)
-        check_boxes(boxes, (checked.shape[0], checked.shape[1]))
+        image_hw = (checked.shape[0], checked.shape[1])
+        _check_room(len(check_boxes(boxes, image_hw)), image_hw)
         embedding = self.embed(checked)
         one = self.predict(embedding, boxes)
         timings = embedding.timings.plus(one.timings)
@@ -192,9 +197,25 @@ class Predictor:
         outputs = self._decoder.run({"image_embedding": embedding.tensor, "boxes": HostTensor(prompts)})
         logits, iou = outputs["low_res_logits"].numpy(), outputs["iou_predictions"].numpy()
         middle = time.perf_counter()
+        _check_finite(iou)
         masks = masks_from_logits(self.profile, logits, embedding.image_hw)
         timings = Timings(decode_ms=_ms(start, middle), postprocess_ms=_ms(middle, time.perf_counter()))
         return Prediction(masks, logits, iou, timings, self.served_by)
+
+
+def _check_room(count: int, image_hw: tuple[int, int]) -> None:
+    if count * image_hw[0] * image_hw[1] > MAX_MASK_BYTES:
+        raise DeviceMemoryError(
+            f"masks of at most {MAX_MASK_BYTES // 2**30} GiB together",
+            f"{count} masks of {image_hw[0]} x {image_hw[1]} pixels",
+            "predict fewer boxes at a time on this embedding",
+        )
+
+
+def _check_finite(iou: AnyArray) -> None:
+    if not np.isfinite(iou).all():
+        remedy = "run a graph of higher precision, or verify the bundle on this backend"
+        raise ParityError("finite IoU estimates from the decoder", "NaN or infinity", remedy)
 
 
 def load(
@@ -213,34 +234,34 @@ def load(
         threads: CPU threads, or None for the backend's own choice (all physical cores).
 
     Raises:
-        BundleError: If the bundle is incomplete, altered, or has no graph for this backend.
+        UsageError: If `max_boxes` is below 1, or no backend has this name.
+        BundleError: If the bundle is incomplete, altered, of another kind, or has no graph for this backend.
         MissingExtraError: If the backend is not installed.
     """
+    if max_boxes < 1:
+        raise UsageError("at least one box per decoder call", str(max_boxes), "set max_boxes to 1 or more")
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
     choice = resolve(backend)
-    choice = BackendChoice(choice.name, choice.device, choice.precision, threads)
+    choice = replace(choice, threads=threads)
     profile = Profile.from_dict(opened.manifest.profile)
-    encoder = open_backend(_source(opened, "encoder"), choice)
-    decoder = open_backend(_source(opened, "decoder"), choice)
+    parts = check_contract(opened.manifest, profile.image_size)
+    encoder = open_backend(_source(opened, parts["encoder"]), choice)
+    try:
+        decoder = open_backend(_source(opened, parts["decoder"]), decoder_choice(choice))
+    except BaseException:
+        encoder.close()
+        raise
     return Predictor(profile, encoder, decoder, _served_by(opened, choice, encoder), max_boxes)
 
 
-def _source(bundle: Bundle, part: str) -> GraphSource:
-    entry = bundle.entry(part, "fp32")
-    return GraphSource(bundle.root / entry.file, part_spec(bundle.manifest, part), entry.sha256)
+def decoder_choice(choice: BackendChoice) -> BackendChoice:
+    """Keep the decoder in float32: in 16 bits its box coordinates are off by pixels. An NPU offers nothing else."""
+    return choice if choice.device.startswith("NPU") else replace(choice, precision="f32")
 
 
-def part_spec(manifest: Manifest, name: str) -> PartSpec:
-    """Return what a part takes and gives.
-
-    Raises:
-        BundleError: If the manifest describes no such part.
-    """
-    for part in manifest.parts:
-        if part.name == name:
-            return part
-    there = ", ".join(part.name for part in manifest.parts) or "none"
-    raise BundleError(f"a part {name}", there, "use a bundle of a SAM1-type model with this runtime")
+def _source(bundle: Bundle, part: PartSpec) -> GraphSource:
+    entry = bundle.entry(part.name, "fp32")
+    return GraphSource(bundle.root / entry.file, part, entry.sha256)
 
 
 def _served_by(bundle: Bundle, choice: BackendChoice, encoder: Backend) -> ServedBy:

@@ -10,29 +10,27 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from .arrays import ArrayArchive
-from .boxes import boxes_from_labels, check_boxes
-from .cases import read_case
-from .errors import BoxError, ImageError, UsageError
-from .files import list_folder, make_folder, open_file, write_together
+from .errors import UsageError
+from .files import is_folder, list_folder, make_folder, same_file, write_together
 from .images import read_image
-from .labels import read_labels
 from .outputs import json_bytes, label_map, overlay, png_bytes, segs_npz_bytes
-from .predictor import Prediction, Predictor
-from .types import Boxes, Image
+from .predictor import Prediction, Predictor, ServedBy
+from .prompts import Box, Prompts, check_sources, prompts_for
+from .types import AnyArray, Image
 
+RESULTS = ("_labels.png", "_overlay.png", "_segs.npz", "_report.json")
 RESULT_SCHEMA = "medsam-edge/segmented-image/1"
 
 
 @dataclass(frozen=True)
 class Written:
-    """One segmented image: how many objects, how long, and the files."""
+    """One segmented image: how many objects, how long, by what, and the files."""
 
     image: str
     objects: int
     total_ms: float
+    served_by: ServedBy
     labels: str
     overlay: str
     report: str
@@ -43,7 +41,7 @@ def segment_files(
     predictor: Predictor,
     images: Sequence[Path],
     out: Path,
-    boxes: Sequence[tuple[float, float, float, float]] = (),
+    boxes: Sequence[Box] = (),
     boxes_from: Path | None = None,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Iterator[Written]:
@@ -59,60 +57,59 @@ def segment_files(
         progress: Told the images done and how many there are.
 
     Raises:
-        UsageError: If two images would write the same files, or there is no box for an image.
+        UsageError: If two images would write the same files, a result would replace an input, or boxes come from two
+            sources.
         ImageError, BoxError, StorageError: As their readers and writers say.
     """
     _check_distinct(images)
+    check_sources(images, boxes, boxes_from)
+    _check_inputs_survive(images, boxes_from, out)
     for done, path in enumerate(images):
         progress(done, len(images))
         image = read_image(path)
         image_hw = (image.shape[0], image.shape[1])
-        prompts = check_boxes(boxes_for(path, image_hw, boxes, boxes_from), image_hw)
-        prediction = predictor.segment(image, prompts)
+        prompts = prompts_for(path, image_hw, boxes, boxes_from)
+        prediction = predictor.segment(image, prompts.boxes)
         yield write_results(path, image, prompts, prediction, out)
     progress(len(images), len(images))
 
 
-def boxes_for(
-    path: Path,
-    image_hw: tuple[int, int],
-    boxes: Sequence[tuple[float, float, float, float]],
-    boxes_from: Path | None,
-) -> npt.ArrayLike:
-    """Return the boxes of one image from the first source that there is: given, reference mask, the .npz itself."""
-    if boxes:
-        return boxes
-    if boxes_from is not None:
-        return _boxes_of_map(_reference(path, boxes_from), image_hw)
-    if path.suffix.lower() == ".npz" and _brings_boxes(path):
-        return read_case(path).boxes
-    raise BoxError(
-        f"at least one box for {path.name}",
-        "none",
-        "add --box x_min,y_min,x_max,y_max in pixels of the image, or --boxes-from with a reference mask",
-    )
+def write_results(path: Path, image: Image, prompts: Prompts, prediction: Prediction, out: Path) -> Written:
+    """Write the label map, the overlay, the report and, for an .npz, the challenge's `segs` file.
 
-
-def write_results(path: Path, image: Image, boxes: Boxes, prediction: Prediction, out: Path) -> Written:
-    """Write the label map, the overlay, the report and, for an .npz, the challenge's `segs` file: all or none."""
+    None is put in place before the bytes of all are on the disk; the report comes last.
+    """
     labels = label_map(prediction.masks)
     contents = {
         "labels": (f"{path.stem}_labels.png", png_bytes(labels)),
-        "overlay": (f"{path.stem}_overlay.png", png_bytes(overlay(image, prediction.masks, boxes))),
+        "overlay": (f"{path.stem}_overlay.png", png_bytes(overlay(image, prediction.masks, prompts.boxes))),
     }
     if path.suffix.lower() == ".npz":
         contents["segs"] = (f"{path.stem}_segs.npz", segs_npz_bytes(labels))
     names = {kind: name for kind, (name, _) in contents.items()}
-    report = json_bytes(_report(path, image, boxes, prediction, names))
-    contents["report"] = (f"{path.stem}.json", report)
+    report = json_bytes(_report(path, image, prompts, prediction, labels, names))
+    contents["report"] = (f"{path.stem}_report.json", report)
     make_folder(out)
     write_together({out / name: data for name, data in contents.values()})
     files = {kind: str(out / name) for kind, (name, _) in contents.items()}
     total = round(prediction.timings.total_ms, 3)
-    return Written(str(path), len(boxes), total, files["labels"], files["overlay"], files["report"], files.get("segs"))
+    return Written(
+        image=str(path),
+        objects=len(prompts.boxes),
+        total_ms=total,
+        served_by=prediction.served_by,
+        labels=files["labels"],
+        overlay=files["overlay"],
+        report=files["report"],
+        segs=files.get("segs"),
+    )
 
 
-def _report(path: Path, image: Image, boxes: Boxes, prediction: Prediction, files: dict[str, str]) -> dict[str, object]:
+def _report(
+    path: Path, image: Image, prompts: Prompts, prediction: Prediction, labels: AnyArray, files: dict[str, str]
+) -> dict[str, object]:
+    kept = np.bincount(labels.ravel(), minlength=len(prompts.boxes) + 1)
+    origins = prompts.reference_labels or (None,) * len(prompts.boxes)
     return {
         "schema": RESULT_SCHEMA,
         "image": {
@@ -123,19 +120,36 @@ def _report(path: Path, image: Image, boxes: Boxes, prediction: Prediction, file
         },
         "objects": [
             {
-                "label": index + 1,
+                "label": label,
+                "reference_label": origin,
                 "box": [float(side) for side in box],
                 "pixels": int(mask.sum()),
+                "pixels_in_label_map": int(kept[label]),  # fewer where a later object lies over this one
                 "iou_prediction": float(iou),
             }
-            for index, (box, mask, iou) in enumerate(
-                zip(boxes, prediction.masks, prediction.iou_predictions[:, 0], strict=True)
+            for label, origin, box, mask, iou in zip(
+                range(1, len(prompts.boxes) + 1),
+                origins,
+                prompts.boxes,
+                prediction.masks,
+                prediction.iou_predictions[:, 0],
+                strict=True,
             )
         ],
-        "timings": asdict(prediction.timings),
+        "timings": {**asdict(prediction.timings), "total_ms": prediction.timings.total_ms},
         "served_by": asdict(prediction.served_by),
         "files": files,
     }
+
+
+def _check_inputs_survive(images: Sequence[Path], boxes_from: Path | None, out: Path) -> None:
+    """Refuse to replace what a person brought: an image or a reference mask that is named as a result would be."""
+    folder = boxes_from is not None and is_folder(boxes_from)
+    given = [*images, *(list_folder(boxes_from) if folder and boxes_from else [boxes_from] if boxes_from else [])]
+    results = {f"{path.stem}{ending}" for path in images for ending in RESULTS}
+    for path in given:
+        if path.name in results and same_file(path.parent, out):
+            raise UsageError(f"results beside {path.name}, not over it", f"--out {out}", "choose another --out folder")
 
 
 def _check_distinct(images: Sequence[Path]) -> None:
@@ -148,35 +162,3 @@ def _check_distinct(images: Sequence[Path]) -> None:
                 "rename one, or run them into different --out folders",
             )
         seen[path.stem] = path
-
-
-def _boxes_of_map(path: Path, image_hw: tuple[int, int]) -> Boxes:
-    labels = read_labels(path)
-    if labels.shape != image_hw:
-        raise ImageError(
-            f"a label map of {image_hw[0]} x {image_hw[1]} pixels (height x width) like its image",
-            f"{labels.shape[0]} x {labels.shape[1]} in {path}",
-            "name the reference mask of this very image",
-        )
-    boxes, _ = boxes_from_labels(labels)
-    if not len(boxes):
-        raise BoxError(f"an object in {path}", "background only", "leave the image out, or give boxes with --box")
-    return boxes
-
-
-def _reference(path: Path, boxes_from: Path) -> Path:
-    if not boxes_from.is_dir():
-        return boxes_from
-    found = [one for one in list_folder(boxes_from) if one.stem == path.stem and one.is_file()]
-    if len(found) == 1:
-        return found[0]
-    raise UsageError(
-        f"one label map named {path.stem}.* in {boxes_from}",
-        ", ".join(one.name for one in found) or "none",
-        "name each reference mask as its image",
-    )
-
-
-def _brings_boxes(path: Path) -> bool:
-    with open_file(path) as stream:
-        return bool({"boxes", "gts"} & set(ArrayArchive(stream).names))

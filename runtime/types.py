@@ -27,7 +27,7 @@ class Case:
         image: uint8 `(H, W, 3)`.
         boxes: float32 `(N, 4)`, in pixels of `image`.
         masks: bool `(N, H, W)`, the reference mask of each box, or None where nobody drew one.
-        modality: "CT", "MR", "ultrasound", … as reports group it.
+        modality: "CT", "MR", "Ultrasound", … as reports group it.
         patient: An opaque identifier, so that one patient never stands on both sides of a comparison.
         spacing: Millimetres per pixel `(row, column)`, or None where unknown.
     """

@@ -50,7 +50,7 @@ def segment(refused: Refused, tiny_bundle: Path, tmp_path: Path) -> Refused:
     """Segment something that must fail, into a folder with older results that must survive."""
     out = tmp_path / "out"
     out.mkdir()
-    for name in ("image.json", "image_labels.png", "image_overlay.png"):
+    for name in ("image_report.json", "image_labels.png", "image_overlay.png"):
         (out / name).write_text(f"older {name}")
 
     def run(code: ExitCode, *words: object, bundle: Path = tiny_bundle) -> str:
@@ -129,7 +129,7 @@ BAD_IMAGES = {
     "two channels.png": (picture(CHANNELS[2]), "found 2 channels (LA)"),
     "four channels.npy": (npy(CHANNELS[4]), "found 4 channels"),
     "four channels.png": (picture(CHANNELS[4]), "found 4 channels (RGBA)"),
-    "four channels.tif": (picture(CHANNELS[4], "TIFF"), "found 4 channels (RGBA)"),
+    "four channels.tif": (picture(CHANNELS[4], "TIFF"), "found 4 channels"),
     "five channels.npy": (npy(CHANNELS[5]), "found 5 channels"),
     "sixteen bits.npy": (npy(GRAY.astype(np.uint16)), "found uint16"),
     "sixteen bits.png": (picture(GRAY.astype(np.uint16) * 256), "found 16 bits"),

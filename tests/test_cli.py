@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from medsam_edge.runtime.errors import ExitCode, MedSAMEdgeError
 from medsam_edge.runtime.golden import Golden
 from medsam_edge.runtime.outputs import write_png
 
+ROOT = Path(__file__).parents[1]
 Cli = Callable[..., CompletedProcess[str]]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 VERBS = ("export", "verify", "segment", "bench", "inspect", "doctor", "demo")
@@ -86,6 +88,28 @@ def test_a_line_that_cannot_be_parsed_is_a_usage_error(cli: Cli, words: Sequence
     assert "Usage: medsam-edge" in done.stderr
 
 
+def test_a_line_that_cannot_be_parsed_is_json_too_where_that_was_asked_for(cli: Cli) -> None:
+    done = cli("bench", "b", "--rounds=0", "--json")
+    assert done.returncode == ExitCode.USAGE
+    assert json.loads(done.stdout)["exit_code"] == ExitCode.USAGE
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_a_full_disk_behind_standard_output_is_one_line(flags: Sequence[str]) -> None:
+    command = [sys.executable, "-m", "medsam_edge.cli", "doctor", *flags]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == ExitCode.ENVIRONMENT
+    assert done.stderr.startswith("medsam-edge: expected standard output that takes the result")
+    assert done.stderr.count("\n") == 1
+
+
+def test_every_verb_that_a_message_names_exists() -> None:
+    for path in (*ROOT.glob("*.py"), *(ROOT / "runtime").rglob("*.py"), *(ROOT / "export").rglob("*.py")):
+        for verb in re.findall(r"`medsam-edge ([a-z]+)", path.read_text()):
+            assert verb in VERBS, (path, verb)
+
+
 def test_verify_shows_four_layers_and_passes(cli: Cli, tiny_bundle: Path) -> None:
     done = cli("verify", tiny_bundle, "--backend", "fake")
     assert (done.returncode, done.stderr) == (0, "")
@@ -111,7 +135,10 @@ def test_verify_says_that_random_weights_prove_nothing(
     cli: Cli, tmp_path: Path, write_bundle: Callable[..., Path], tiny_golden: tuple[Golden, ...]
 ) -> None:
     path = write_bundle(tmp_path / "random.bundle", tiny_golden, trained=False)
-    assert cli("verify", path, "--backend", "fake").stdout.startswith("random weights: latency only")
+    done = cli("verify", path, "--backend", "fake")
+    assert done.returncode == ExitCode.MEASUREMENT
+    assert done.stdout.startswith("random weights: latency only")
+    assert "pass" not in done.stdout.split("\n", 1)[1]
     assert json.loads(cli("verify", path, "--backend", "fake", "--json").stdout)["gating"] is False
     assert "latency only" in cli("bench", path, "--backend", "fake", "--rounds", 1).stdout
     assert "latency only" in cli("inspect", path).stdout
@@ -133,16 +160,16 @@ def test_segment_writes_and_lists_its_files(cli: Cli, tiny_bundle: Path, image: 
     assert (done.returncode, done.stderr) == (0, "")
     assert "image_overlay.png" in "".join(done.stdout.split())
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "image.json",
+        "image_report.json",
         "image_labels.png",
         "image_overlay.png",
     }
 
 
 def test_segment_takes_boxes_from_its_own_label_map(cli: Cli, tiny_bundle: Path, image: Path, tmp_path: Path) -> None:
-    words = ("segment", tiny_bundle, image, "--backend", "fake", "--out", tmp_path)
-    cli(*words, "--box", "5,5,60,40", "--box", "1,1,9,9")
-    done = cli(*words, "--boxes-from", tmp_path / "image_labels.png", "--json")
+    words = ("segment", tiny_bundle, image, "--backend", "fake")
+    cli(*words, "--box", "5,5,60,40", "--box", "1,1,9,9", "--out", tmp_path)
+    done = cli(*words, "--boxes-from", tmp_path / "image_labels.png", "--out", tmp_path / "again", "--json")
     assert json.loads(done.stdout)["results"][0]["objects"] == 2
 
 
@@ -182,8 +209,9 @@ def test_demo_prints_what_it_found_and_fails_with_its_verification(
     def run_demo(out: Path, say: Callable[[str], None]) -> object:
         say("working")
         bundle = open_bundle(source)
-        written = demo.Written("a.png", 1, 2.0, "l", "o", "r", None)
-        return demo.DemoResult(str(out), demo.verify(bundle, ["fake"]), written, demo.bench(bundle, ["fake"], 1))
+        bench = demo.bench(bundle, ["fake"], 1)
+        written = demo.Written("a.png", 1, 2.0, bench.backends[0].served_by, "l", "o", "r", None)
+        return demo.DemoResult(str(out), demo.verify(bundle, ["fake"]), written, bench)
 
     monkeypatch.setattr("medsam_edge.benchmarks.console.named", lambda _: [])
     monkeypatch.setattr("medsam_edge.runtime.doctor.find_spec", lambda _: True)

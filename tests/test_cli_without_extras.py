@@ -75,7 +75,7 @@ def test_a_verb_that_needs_an_extra_names_it_in_one_line(bare: dict[str, Any], v
 def test_doctor_says_what_to_type_for_everything(bare: dict[str, Any]) -> None:
     code, out, err = bare["doctor"]
     assert (code, err) == (0, "")
-    for extra in ("ort", "openvino", "export", "tensorrt"):
+    for extra in ("ort", "openvino", "export"):
         assert f"pip install 'medsam-edge[{extra}]'" in out
 
 

@@ -52,7 +52,7 @@ def fresh_state(config: SamConfig) -> State:
     for name, parameter in model.named_parameters():
         if "pos_embed" in name or "rel_pos" in name:
             nn.init.trunc_normal_(parameter, std=0.02)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.02, betas=(0.9, 0.98))
+    optimiser = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.02, betas=(0.9, 0.98), fused=True)
     return State(model, copy.deepcopy(model).requires_grad_(False), optimiser)
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ..errors import UsageError
+from ..errors import BackendError, BundleError, DeviceMemoryError, MedSAMEdgeError, UsageError
 from ..manifest import PartSpec, TensorSpec
 from ..types import AnyArray
 
@@ -125,12 +125,13 @@ class BackendChoice:
 
 
 BACKENDS = ("openvino", "onnxruntime", "fake")
+_MEMORY_WORDS = ("alloc", "out of memory", "not enough memory", "out_of_resources", "out of gpu resources")
 _PRECISIONS = ("f32", "f16", "bf16")
 
 
 def _default_precision(device: str) -> str:
     # NPUs compute in float16 only; everything else is asked for float32 unless the person says otherwise.
-    return "f16" if device == "NPU" else "f32"
+    return "f16" if device.startswith("NPU") else "f32"
 
 
 def choice_from_text(text: str) -> BackendChoice:
@@ -141,7 +142,7 @@ def choice_from_text(text: str) -> BackendChoice:
     """
     name, _, rest = text.partition(":")
     device, _, precision = rest.partition(":")
-    device = device or "CPU"
+    device = device.upper() or "CPU"
     precision = precision or _default_precision(device)
     fits = name in BACKENDS and precision in _PRECISIONS
     if not fits or (name != "openvino" and (device, precision) != ("CPU", "f32")):
@@ -151,6 +152,33 @@ def choice_from_text(text: str) -> BackendChoice:
             "name one of these; `medsam-edge doctor` lists what this machine has",
         )
     return BackendChoice(name, device, precision)
+
+
+def check_tensors(source: GraphSource, inputs: Collection[str], outputs: Collection[str]) -> None:
+    """Hold the tensors that a library found in a graph against what the manifest says of it.
+
+    Raises:
+        BundleError: If their names differ.
+    """
+    for kind, specs, found in (("inputs", source.part.inputs, inputs), ("outputs", source.part.outputs, outputs)):
+        if {spec.name for spec in specs} != set(found):
+            wanted = ", ".join(spec.name for spec in specs)
+            listed = ", ".join(sorted(found)) or "none"
+            raise BundleError(f"the {kind} {wanted} in {source.path.name}", listed, "export the bundle again")
+
+
+def failure(library: str, error: Exception) -> MedSAMEdgeError:
+    """Return the error of ours for what a library raised while it ran."""
+    found = f"{type(error).__name__}: {str(error).strip() or 'no message'}"[:400]
+    if is_memory(error):
+        return DeviceMemoryError(f"enough memory for {library}", found, "use fewer boxes per call or a smaller model")
+    return BackendError(f"{library} to answer", found, "run it again; if it stays, name another --backend")
+
+
+def is_memory(error: Exception) -> bool:
+    """Tell whether a library ran out of memory; most say it in words only."""
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or any(word in words for word in _MEMORY_WORDS)
 
 
 def check_inputs(specs: tuple[TensorSpec, ...], tensors: Mapping[str, Tensor]) -> dict[str, AnyArray]:

@@ -17,7 +17,7 @@ LADDER = ("openvino", "onnxruntime")
 
 @dataclass(frozen=True)
 class BackendStatus:
-    """What is known of a backend on this machine; `missing` says what to install, or is None."""
+    """What is known of a backend on this machine; `missing` says what to install or mend, or is None."""
 
     name: str
     version: str | None
@@ -35,8 +35,11 @@ def status(name: str) -> BackendStatus:
     try:
         module = _module(name)
         return BackendStatus(name, module.version(), module.devices(), None)
-    except ImportError:
+    except ModuleNotFoundError:
         return BackendStatus(name, None, (), install_hint(EXTRAS[name]))
+    except Exception as error:  # a binary that does not load raises what it likes, and must not take others along
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return BackendStatus(name, None, (), f"broken ({reason}); {install_hint(EXTRAS[name])} again")
 
 
 def available() -> tuple[str, ...]:
@@ -51,14 +54,14 @@ def resolve(text: str) -> BackendChoice:
         UsageError: If the name is not known.
         MissingExtraError: If the backend is not installed; the message lists what is.
     """
-    here = available()
     if text == "auto":
+        here = available()
         if not here:
-            raise _missing("an inference backend", here, "openvino")
+            raise _missing("an inference backend", here, install_hint("openvino"))
         return choice_from_text(here[0])
     choice = choice_from_text(text)
-    if choice.name != "fake" and choice.name not in here:
-        raise _missing(f"the backend {choice.name}", here, EXTRAS[choice.name])
+    if choice.name != "fake" and (remedy := status(choice.name).missing) is not None:
+        raise _missing(f"the backend {choice.name}", available(), remedy)
     return choice
 
 
@@ -89,7 +92,7 @@ def _module(name: str) -> ModuleType:
     return import_module(f".{name}", __package__)
 
 
-def _missing(what: str, here: tuple[str, ...], extra: str) -> MissingExtraError:
+def _missing(what: str, here: tuple[str, ...], remedy: str) -> MissingExtraError:
     listed = ", ".join(here) or "no backend at all"
-    remedy = install_hint(extra) if extra == "ort" else f"{install_hint(extra)}, or {install_hint('ort')}"
-    return MissingExtraError(f"{what} on this machine", listed, remedy)
+    other = "" if install_hint("ort") in remedy else f", or {install_hint('ort')}"
+    return MissingExtraError(f"{what} on this machine", listed, remedy + other)

@@ -28,7 +28,7 @@ class FakeBackend:
     """Stands in for either part of a SAM1-type model, told apart by the names of its inputs.
 
     Attributes:
-        pixels_per_logit: S / 4E, which no tensor of the decoder shows: 2 for the demo, 4 for MedSAM.
+        pixels_per_logit: S / 4E, which no tensor of the decoder shows: 4 for MedSAM and the demo; 2 unless set.
         calls: How often `run` was called.
     """
 

@@ -6,22 +6,23 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from ..errors import BundleError
-from .base import BackendChoice, GraphSource, HostTensor, Tensor, check_inputs
+from .base import BackendChoice, GraphSource, HostTensor, Tensor, check_inputs, check_tensors, failure, is_memory
 
 if TYPE_CHECKING:
+    import onnxruntime
+
     from ..manifest import TensorSpec
 
 
 def devices() -> tuple[str, ...]:
-    """Return the devices that the installed package offers; the cloud is none of ours.
+    """Return the devices that this backend uses: the CPU, whatever else the installed package offers.
 
     Raises:
         ImportError: If ONNX Runtime is not installed.
     """
-    import onnxruntime
+    import onnxruntime  # noqa: F401
 
-    names = (name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers())
-    return tuple(name for name in names if name != "Azure")
+    return ("CPU",)
 
 
 def version() -> str:
@@ -43,7 +44,8 @@ class OnnxRuntimeBackend:
         try:
             self._session = onnxruntime.InferenceSession(str(source.path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the library raises a dozen unrelated classes
-            raise _unreadable(source, error) from error
+            raise failure("ONNX Runtime", error) if is_memory(error) else _unreadable(source, error) from error
+        check_tensors(source, _names(self._session.get_inputs()), _names(self._session.get_outputs()))
         self._part = source.part
         self.precision = "f32"
 
@@ -61,12 +63,19 @@ class OnnxRuntimeBackend:
         """Run the graph once."""
         arrays = check_inputs(self.inputs, tensors)
         names = [spec.name for spec in self.outputs]
-        values = self._session.run(names, arrays)
+        try:
+            values = self._session.run(names, arrays)
+        except Exception as error:
+            raise failure("ONNX Runtime", error) from error
         return {name: HostTensor(value) for name, value in zip(names, values, strict=True)}
 
     def close(self) -> None:
         """Drop the session."""
         self._session = None
+
+
+def _names(nodes: list[onnxruntime.NodeArg]) -> list[str]:
+    return [node.name for node in nodes]
 
 
 def _unreadable(source: GraphSource, error: Exception) -> BundleError:

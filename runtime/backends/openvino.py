@@ -6,14 +6,17 @@ is always stated and read back; and it reuses output buffers, so outputs are cop
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import BundleError, MachineError
-from .base import BackendChoice, GraphSource, HostTensor, Tensor, check_inputs
+from .base import BackendChoice, GraphSource, HostTensor, Tensor, check_inputs, check_tensors, failure, is_memory
 
 if TYPE_CHECKING:
     import openvino
@@ -27,32 +30,36 @@ def devices() -> tuple[str, ...]:
     Raises:
         ImportError: If OpenVINO is not installed.
     """
-    import openvino
-
-    return tuple(openvino.Core().available_devices)
+    return tuple(_openvino().Core().available_devices)
 
 
 def version() -> str:
     """Return the library's version, without its build suffix."""
-    import openvino
+    return str(_openvino().get_version()).split("-")[0]
 
-    return str(openvino.get_version()).split("-")[0]
+
+def _openvino() -> ModuleType:
+    """Import the library without its telemetry, which would report every import to a server.
+
+    The library falls back to a stub of its own where the telemetry package cannot be imported.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    return import_module("openvino")
 
 
 class OpenVinoBackend:
     """A compiled model with one request; calls from several threads are answered one after another."""
 
     def __init__(self, source: GraphSource, choice: BackendChoice) -> None:
-        import openvino
-
-        core = openvino.Core()
+        core = _openvino().Core()
         _check_device(core, choice)
         try:
             compiled = core.compile_model(str(source.path), choice.device, _properties(choice))
-        except RuntimeError as error:
-            raise _unreadable(source, choice, error) from error
-        self.precision = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
-        self._request = compiled.create_infer_request()
+            self.precision = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
+            self._request = compiled.create_infer_request()
+        except (RuntimeError, MemoryError) as error:
+            raise failure("OpenVINO", error) if is_memory(error) else _unreadable(source, choice, error) from error
+        check_tensors(source, _names(compiled.inputs), _names(compiled.outputs))
         self._part = source.part
         self._lock = threading.Lock()
 
@@ -70,8 +77,11 @@ class OpenVinoBackend:
         """Run the graph once."""
         arrays = check_inputs(self.inputs, tensors)
         with self._lock:
-            values = self._request.infer(arrays, share_inputs=True, share_outputs=True)
-            copies = {spec.name: np.array(values[spec.name]) for spec in self.outputs}
+            try:
+                values = self._request.infer(arrays, share_inputs=True, share_outputs=True)
+                copies = {spec.name: np.array(values[spec.name]) for spec in self.outputs}
+            except (RuntimeError, MemoryError) as error:
+                raise failure("OpenVINO", error) from error
         return {name: HostTensor(value) for name, value in copies.items()}
 
     def close(self) -> None:
@@ -90,6 +100,10 @@ def _properties(choice: BackendChoice) -> dict[str, object]:
     return properties
 
 
+def _names(ports: Sequence[openvino.ConstOutput]) -> list[str]:
+    return [port.get_any_name() for port in ports]
+
+
 def _check_device(core: openvino.Core, choice: BackendChoice) -> None:
     present = core.available_devices
     if not any(name == choice.device or name.split(".")[0] == choice.device for name in present):
@@ -100,7 +114,7 @@ def _check_device(core: openvino.Core, choice: BackendChoice) -> None:
         )
 
 
-def _unreadable(source: GraphSource, choice: BackendChoice, error: RuntimeError) -> BundleError:
+def _unreadable(source: GraphSource, choice: BackendChoice, error: Exception) -> BundleError:
     return BundleError(
         f"a graph that OpenVINO {version()} can compile for {choice.device} in {choice.precision}",
         f"{source.path.name}: {str(error).strip().splitlines()[-1]}",

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from medsam_edge.benchmarks import console
 from medsam_edge.benchmarks.console import explain, named, progress, say, show
+from medsam_edge.runtime.backends import choose
+from medsam_edge.runtime.backends.choose import BackendStatus
 from medsam_edge.runtime.errors import BoxError, BundleError, MissingExtraError, UsageError
 from medsam_edge.runtime.schema import to_plain
 from rich.text import Text
@@ -108,8 +109,12 @@ def test_progress_is_a_bar_on_a_terminal(capsys: Capture, monkeypatch: pytest.Mo
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def pretend(*names: str) -> None:
-        monkeypatch.setattr("medsam_edge.runtime.backends.choose.available", lambda: names)
-        monkeypatch.setattr(console, "available", lambda: names)
+        def status(name: str) -> BackendStatus:
+            here = name in names
+            hint = None if here else choose.install_hint(choose.EXTRAS[name])
+            return BackendStatus(name, "1" if here else None, (), hint)
+
+        monkeypatch.setattr(choose, "status", status)
 
     return pretend
 

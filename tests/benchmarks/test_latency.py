@@ -94,14 +94,15 @@ def test_the_report_says_on_what_it_was_measured(bundle: Bundle) -> None:
 )
 def test_a_percentile_that_the_samples_do_not_support_is_none(count: int, supported: tuple[float, ...]) -> None:
     latency = Latency("encode", tuple(float(value) for value in range(count)), ())
-    found = tuple(percent for percent in (50.0, 90.0, 99.0) if latency.percentile(percent) is not None)
+    values = {50: latency.p50_ms, 90: latency.p90_ms, 99: latency.p99_ms}
+    found = tuple(percent for percent, value in values.items() if value is not None)
     assert found == supported
 
 
 def test_percentiles_are_those_of_the_samples_and_not_of_the_warm_up() -> None:
     samples = np.random.default_rng(0).permutation(101).astype(float)
     latency = Latency("encode", tuple(samples), (1e9,) * 50)
-    assert [latency.percentile(percent) for percent in (50.0, 90.0, 99.0)] == [50, 90, 99]
+    assert (latency.p50_ms, latency.p90_ms, latency.p99_ms, latency.n) == (50, 90, 99, 101)
 
 
 def test_progress_counts_rounds(bundle: Bundle) -> None:

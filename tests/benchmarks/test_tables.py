@@ -20,7 +20,7 @@ from rich.console import Console, RenderableType
 LONG = "a-rather-long-name-of-a-case-from-a-hospital-with-many-departments-and-scanners-000123"
 SERVED = ServedBy("openvino", "2026.4.1", "GPU.1", "bf16", {})
 SCORES = Summary(12345, 0.98765, 0.91234, 0.01234)
-GROUPS = tuple(Group(name, SCORES, SCORES) for name in ("dermoscopy", "ultrasound", "all"))
+GROUPS = tuple(Group(name, SCORES, SCORES) for name in ("Dermoscopy", "Ultrasound", "all"))
 
 
 def flat(text: str) -> str:
@@ -60,7 +60,9 @@ def bench_report(trained: bool = True, milliseconds: float = 12345.678, count: i
 
 
 def written(name: str = f"/data/{LONG}/{LONG}.png") -> Written:
-    return Written(name, 125, 123456.7, f"{name}_labels.png", f"{name}_overlay.png", f"{name}.json", None)
+    return Written(
+        name, 125, 123456.7, SERVED, f"{name}_labels.png", f"{name}_overlay.png", f"{name}_report.json", None
+    )
 
 
 def diagnosis(here: bool) -> Diagnosis:
@@ -90,14 +92,17 @@ def test_checks_fit_and_nothing_of_a_finding_is_lost(passed: bool) -> None:
 def test_verification_fits() -> None:
     text = whole(tables.verify_tables(verify_report()))
     assert text.count("Masks against the source's:") == 2
-    assert text.count("Masks against the reference masks:") == 1
+    assert text.count("Masks against the reference masks:") == 2
     for figure in ("12345", "0.98765", "0.91234", "0.01234", "0.988", "box filled", "ellipse"):
         assert figure in text
     assert tables.LATENCY_ONLY not in text
 
 
 def test_random_weights_are_said_to_prove_nothing() -> None:
-    assert whole(tables.verify_tables(verify_report(gating=False))).startswith(tables.LATENCY_ONLY)
+    text = whole(tables.verify_tables(verify_report(gating=False)))
+    assert text.startswith(tables.LATENCY_ONLY)
+    assert text.count("latency only") == 5
+    assert " pass " not in text.removeprefix(tables.LATENCY_ONLY)
     text = whole(tables.bench_table(bench_report(trained=False)))
     assert "latency only" in text
     assert "0.98765" not in text
@@ -127,7 +132,7 @@ def test_a_path_that_was_written_can_be_copied_however_long_it_is() -> None:
     lines = tables.written_lines([written(), written("a.png")]).splitlines()
     assert "a.png: 125 objects, 123457 ms" in lines
     assert f"  {written().overlay}" in lines
-    assert "  a.png.json" in lines
+    assert "  a.png_report.json" in lines
 
 
 def test_a_bundle_fits(bundle: Bundle) -> None:

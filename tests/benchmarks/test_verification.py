@@ -1,17 +1,19 @@
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from medsam_edge.benchmarks import verification
 from medsam_edge.benchmarks.verification import verify
 from medsam_edge.runtime.bundle import Bundle, open_bundle
-from medsam_edge.runtime.errors import BundleError, MissingExtraError
+from medsam_edge.runtime.errors import BundleError, MissingExtraError, ParityError
 from medsam_edge.runtime.golden import Golden
 from medsam_edge.runtime.parity import Check
-from medsam_edge.runtime.predictor import Predictor
+from medsam_edge.runtime.predictor import Embedding, Prediction, Predictor
 from medsam_edge.runtime.types import Case
 
 Write = Callable[..., Path]
@@ -43,8 +45,8 @@ def test_a_bundle_that_draws_its_own_masks_passes(bundle: Bundle) -> None:
     assert (report.bundle, report.digest) == (str(bundle.root), bundle.manifest.digest)
     (one,) = report.backends
     assert one.served_by.backend == "fake"
-    assert [check.name for check in one.checks][:2] == ["tensor", "mask"]
-    assert len(one.checks) == 6
+    assert [check.name for check in one.checks][:3] == ["tensor", "IoU estimates", "mask"]
+    assert len(one.checks) == 7
 
 
 def test_masks_are_grouped_by_modality_over_every_golden_box(bundle: Bundle) -> None:
@@ -70,7 +72,7 @@ def test_an_embedding_that_is_not_the_sources_fails(tmp_path: Path, write_bundle
     other = replace(tiny_golden[1], image_embedding=tiny_golden[1].image_embedding[:, ::-1])
     report = verify(open_bundle(write_bundle(tmp_path / "b", (tiny_golden[0], other))), ["fake"])
     assert failed(report.backends[0].checks) == ["tensor"]
-    assert "(mr-three)" in report.backends[0].checks[0].detail
+    assert "(mr-three;" in report.backends[0].checks[0].detail
 
 
 def test_random_weights_gate_nothing(tmp_path: Path, write_bundle: Write, tiny_golden: Goldens) -> None:
@@ -136,11 +138,47 @@ def test_the_source_answers_each_case_once_for_all_backends(bundle: Bundle, tiny
         return planted
 
     report = verify(bundle, ["fake", "fake"], [half_filled("a"), half_filled("b")], answer)
-    assert asked == ["a", "b"]
+    assert asked == ["ct-one", "mr-three", "a", "b"]
     for one in report.backends:
         assert "mask" in failed(one.checks)
-        assert one.mask_cases == "2 golden cases and 2 cases answered by the source checkpoint"
-        assert {group.modality: group.dsc.n for group in one.masks}["planted"] == 6
+        assert one.mask_cases == "4 cases answered by the source checkpoint"
+        assert {group.modality: group.dsc.n for group in one.masks}["planted"] == 12
+
+
+def test_golden_answers_that_are_not_the_sources_are_found_where_the_source_is_at_hand(
+    tmp_path: Path, write_bundle: Write, tiny_golden: Goldens
+) -> None:
+    """Graphs and golden answers may both have been replaced: they agree with each other, not with the source."""
+    bundle = open_bundle(write_bundle(tmp_path / "b", tiny_golden))
+    truth = {case.id: replace(case, masks=np.roll(case.masks, 5, axis=2)) for case in tiny_golden}
+    assert verify(bundle, ["fake"]).passed
+    assert not verify(bundle, ["fake"], answer=lambda case: truth[case.id]).passed
+
+
+@pytest.mark.parametrize("call", [0, 3])
+def test_a_backend_that_answers_with_nan_fails_and_the_others_are_still_reported(
+    bundle: Bundle, fake_predictor: Callable[..., Predictor], monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    """NaN at the first golden case, or only when self-consistency asks again."""
+
+    def loaded(_: Bundle, name: str) -> AbstractContextManager[Predictor]:
+        predictor, calls = fake_predictor(), count()
+        predict = predictor.predict
+
+        def spoiled(embedding: Embedding, boxes: npt.ArrayLike) -> Prediction:
+            if name == "bad" and next(calls) >= call:
+                raise ParityError("finite logits", "7 that are NaN", "use another")
+            return predict(embedding, boxes)
+
+        monkeypatch.setattr(predictor, "predict", spoiled)
+        return nullcontext(predictor)
+
+    monkeypatch.setattr(verification, "load", loaded)
+    bad, good = verify(bundle, ["bad", "good"]).backends
+    assert good.passed
+    assert failed(bad.checks) == ["usable answers"]
+    assert bad.checks[-1].detail == "7 that are NaN"
+    assert [check.name for check in bad.checks[:-1]] == (["tensor", "IoU estimates", "mask"] if call else [])
 
 
 def test_progress_is_told_every_case(bundle: Bundle) -> None:

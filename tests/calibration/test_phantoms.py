@@ -45,7 +45,7 @@ def test_arrays_have_the_types_and_shapes_of_a_case(tight: list[Case]) -> None:
 
 
 def test_grey_modalities_have_equal_channels() -> None:
-    for modality in ("CT", "MR", "ultrasound", "X-ray"):
+    for modality in ("CT", "MR", "Ultrasound", "X-ray"):
         image = phantom(0, modality).image
         assert (image == image[..., :1]).all()
 
@@ -57,7 +57,7 @@ def test_the_image_uses_the_range(tight: list[Case]) -> None:
 
 def test_the_number_of_objects_is_in_range(tight: list[Case]) -> None:
     for case in tight:
-        assert 1 <= len(case.boxes) <= (16 if case.modality == "microscopy" else 6)
+        assert 1 <= len(case.boxes) <= (16 if case.modality == "Microscopy" else 6)
 
 
 def test_objects_are_neither_specks_nor_the_whole_image(tight: list[Case]) -> None:

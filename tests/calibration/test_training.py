@@ -24,7 +24,7 @@ from medsam_edge.runtime.types import Case
 TINY = SamConfig(64, 8, 16, 2, 2, 32, 3, (1,), prompt_dim=32, decoder_mlp_dim=32)
 PLAN = Plan(steps=4, batch=2, seed=5)
 SPEC = SampleSpec(image_size=64, mask_size=32)
-REAL = (phantom(3, "dermoscopy", (120, 90)), phantom(4, "CT", (70, 70)))
+REAL = (phantom(3, "Dermoscopy", (120, 90)), phantom(4, "CT", (70, 70)))
 
 
 def run(out: Path) -> State:

@@ -88,7 +88,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, sam: Sam) -> Path:
 @pytest.fixture(scope="session")
 def phantom_cases() -> tuple[Case, ...]:
     """Three phantoms; the last is not square."""
-    return phantom(0, "CT", (96, 96)), phantom(1, "dermoscopy", (96, 96)), phantom(2, "MR", (80, 120))
+    return phantom(0, "CT", (96, 96)), phantom(1, "Dermoscopy", (96, 96)), phantom(2, "MR", (80, 120))
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,12 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from medsam_edge.export.graphs import IR_VERSION, OPSET, Graph, decoder_spec, encoder_spec, export_encoder
+from medsam_edge.export.graphs import IR_VERSION, OPSET, Graph, export_encoder
 from medsam_edge.export.models.config import MEDSAM_VIT_B
 from medsam_edge.export.models.sam import Sam
 from medsam_edge.runtime.backends.base import BackendChoice, GraphSource, HostTensor
 from medsam_edge.runtime.backends.choose import open_backend
+from medsam_edge.runtime.contract import decoder_part, encoder_part
 from medsam_edge.runtime.manifest import PartSpec
 from medsam_edge.runtime.types import AnyArray
 
@@ -53,13 +54,13 @@ def test_names_types_and_shapes_are_those_that_the_manifest_will_state(graph: Gr
 
 
 def test_medsams_encoder_has_the_shapes_of_the_contract() -> None:
-    part = encoder_spec(MEDSAM_VIT_B)
+    part = encoder_part(MEDSAM_VIT_B.image_size, MEDSAM_VIT_B.grid)
     assert stated(part, "inputs") == [("image", "uint8", (1, 3, 1024, 1024))]
     assert stated(part, "outputs") == [("image_embedding", "float32", (1, 256, 64, 64))]
 
 
 def test_medsams_decoder_has_the_shapes_of_the_contract() -> None:
-    part = decoder_spec(MEDSAM_VIT_B)
+    part = decoder_part(MEDSAM_VIT_B.grid)
     assert stated(part, "inputs") == [
         ("image_embedding", "float32", (1, 256, 64, 64)),
         ("boxes", "float32", ("N", 4)),

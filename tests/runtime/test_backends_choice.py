@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from medsam_edge.runtime.backends import choose
@@ -13,7 +14,12 @@ from medsam_edge.runtime.manifest import PartSpec
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def pretend(*names: str) -> None:
-        monkeypatch.setattr(choose, "available", lambda: names)
+        def status(name: str) -> BackendStatus:
+            here = name in names
+            hint = None if here else choose.install_hint(choose.EXTRAS[name])
+            return BackendStatus(name, "1" if here else None, (), hint)
+
+        monkeypatch.setattr(choose, "status", status)
 
     return pretend
 
@@ -108,6 +114,25 @@ def test_a_missing_backend_lists_what_is_here_and_its_extra(
     assert asked.split(":")[0] in caught.value.expected
     assert caught.value.found == installed
     assert f"pip install 'medsam-edge[{extra}]'" in caught.value.remedy
+
+
+def test_a_package_that_does_not_load_is_said_to_be_broken_and_takes_no_other_along(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = choose._module
+
+    def load(name: str) -> ModuleType:
+        if name == "openvino":
+            raise OSError("libopenvino.so: cannot open\nmore")
+        return module(name)
+
+    monkeypatch.setattr(choose, "_module", load)
+    assert choose.status("openvino").missing == (
+        "broken (libopenvino.so: cannot open); pip install 'medsam-edge[openvino]' again"
+    )
+    with pytest.raises(MissingExtraError, match="broken"):
+        resolve("openvino")
+    assert resolve("fake") == BackendChoice("fake")
 
 
 def test_an_unknown_name_is_a_wrong_request_and_not_a_missing_package(here: Callable[..., None]) -> None:

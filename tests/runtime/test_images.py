@@ -132,9 +132,9 @@ def test_pixels_are_taken_as_stored_whatever_exif_says(suffix: str, kind: str, t
 TRANSPARENT = {
     "alpha.png": (encoded(PIL.Image.fromarray(RGB).convert("RGBA"), "PNG"), "4 channels (RGBA)"),
     "gray-alpha.png": (encoded(PIL.Image.fromarray(GRAY).convert("LA"), "PNG"), "2 channels (LA)"),
-    "alpha.tif": (encoded(PIL.Image.fromarray(RGB).convert("RGBA"), "TIFF"), "4 channels (RGBA)"),
+    "alpha.tif": (encoded(PIL.Image.fromarray(RGB).convert("RGBA"), "TIFF"), "4 channels"),
     "cmyk.jpg": (encoded(PIL.Image.fromarray(RGB).convert("CMYK"), "JPEG"), "4 channels (CMYK)"),
-    "cmyk.tif": (encoded(PIL.Image.fromarray(RGB).convert("CMYK"), "TIFF"), "4 channels (CMYK)"),
+    "cmyk.tif": (encoded(PIL.Image.fromarray(RGB).convert("CMYK"), "TIFF"), "4 channels"),
     "key.png": (encoded(RGB, "PNG", transparency=(1, 2, 3)), "transparent colours"),
     "palette.png": (
         encoded(PIL.Image.fromarray(GRAY).convert("P"), "PNG", transparency=3),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from medsam_edge.runtime.backends.base import HostTensor, Tensor
 from medsam_edge.runtime.backends.fake import FakeBackend
-from medsam_edge.runtime.errors import ParityError
+from medsam_edge.runtime.errors import BundleError, ParityError
 from medsam_edge.runtime.golden import Golden
 from medsam_edge.runtime.parity import (
     Check,
@@ -17,6 +17,7 @@ from medsam_edge.runtime.parity import (
     compare_masks,
     compare_tensors,
     groups,
+    iou_check,
     mask_check,
     require,
     self_consistency,
@@ -29,6 +30,7 @@ Make = Callable[..., Predictor]
 Open = Callable[[str], FakeBackend]
 Change = Callable[[AnyArray], AnyArray]
 Goldens = tuple[Golden, ...]
+IOU = np.full((3, 1), 0.8, np.float32)  # what the fake backend estimates
 FINITE, BATCH, AGAIN, DISTINCT = (
     "finite, not constant",
     "3 boxes at once = one by one",
@@ -106,8 +108,25 @@ def test_boxes_that_change_places_are_found(failing: Callable[..., list[str]]) -
 
 def test_masks_that_change_from_run_to_run_are_found(failing: Callable[..., list[str]]) -> None:
     calls = count()
-    # Three boxes: one call together, three alone, then the second run.
-    assert failing(decoder=lambda logits: logits - 2 * (next(calls) >= 4)) == [AGAIN]
+    # Two cases, three boxes alone, then the second run.
+    assert failing(decoder=lambda logits: logits - 2 * (next(calls) >= 5)) == [AGAIN]
+
+
+@pytest.mark.parametrize("case", [0, 1])
+def test_one_constant_mask_in_one_case_is_found(failing: Callable[..., list[str]], case: int) -> None:
+    calls = count()
+
+    def flat(logits: AnyArray) -> AnyArray:
+        if next(calls) == case:
+            logits[-1] = 3.0
+        return logits
+
+    assert FINITE in failing(decoder=flat)
+
+
+def test_a_golden_embedding_of_another_shape_is_a_damaged_bundle(tiny_golden: Goldens) -> None:
+    with pytest.raises(BundleError, match="export the bundle again"):
+        compare_tensors(tiny_golden[0], np.zeros((1, 256, 4, 4), np.float32), IOU)
 
 
 def test_the_case_with_the_most_boxes_is_the_one_that_is_run_one_by_one(
@@ -118,11 +137,14 @@ def test_the_case_with_the_most_boxes_is_the_one_that_is_run_one_by_one(
 
 
 def test_equal_tensors_have_cosine_one_and_no_error(tiny_golden: Goldens) -> None:
-    row = compare_tensors(tiny_golden[0], tiny_golden[0].image_embedding)
+    row = compare_tensors(tiny_golden[0], tiny_golden[0].image_embedding, tiny_golden[0].iou_predictions + 0.02)
     assert (row.id, row.modality) == ("ct-one", "CT")
     assert row.cosine == pytest.approx(1)
     assert row.max_abs_error == 0
     assert row.max_abs_value == float(tiny_golden[0].image_embedding.max())
+    assert row.max_iou_error == pytest.approx(0.02)
+    assert not iou_check([row], Limits()).passed
+    assert iou_check([replace(row, max_iou_error=0.01)], Limits()).passed
 
 
 def test_cosine_and_error_are_those_of_the_definition(tiny_golden: Goldens) -> None:
@@ -130,18 +152,18 @@ def test_cosine_and_error_are_those_of_the_definition(tiny_golden: Goldens) -> N
     theirs[0, 0, 0, :2] = 3, 4
     ours = np.zeros_like(theirs)
     ours[0, 0, 0, :2] = 4, 3
-    row = compare_tensors(replace(tiny_golden[0], image_embedding=theirs), ours)
+    row = compare_tensors(replace(tiny_golden[0], image_embedding=theirs), ours, IOU)
     assert (row.cosine, row.max_abs_error, row.max_abs_value) == pytest.approx((24 / 25, 1, 4))
 
 
 def test_two_tensors_of_zeros_agree_and_zeros_agree_with_nothing_else(tiny_golden: Goldens) -> None:
     zeros = np.zeros((1, 256, 8, 8), np.float32)
-    assert compare_tensors(replace(tiny_golden[0], image_embedding=zeros), zeros).cosine == 1
-    assert compare_tensors(tiny_golden[0], zeros).cosine == 0
+    assert compare_tensors(replace(tiny_golden[0], image_embedding=zeros), zeros, IOU).cosine == 1
+    assert compare_tensors(tiny_golden[0], zeros, IOU).cosine == 0
 
 
 def tensor_rows(*cosines: float) -> list[TensorRow]:
-    return [TensorRow(f"case-{index}", "CT", cosine, 1 - cosine, 1) for index, cosine in enumerate(cosines)]
+    return [TensorRow(f"case-{index}", "CT", cosine, 1 - cosine, 1, 0.0) for index, cosine in enumerate(cosines)]
 
 
 @pytest.mark.parametrize("cosine", [0.9998, -1, float("nan")])
@@ -151,12 +173,12 @@ def test_the_worst_tensor_is_named_wherever_it_stands(cosine: float, place: int)
     cosines[place] = cosine
     check = tensor_check(tensor_rows(*cosines), Limits())
     assert not check.passed
-    assert f"(case-{place})" in check.detail
+    assert f"(case-{place};" in check.detail
 
 
 def test_a_tensor_at_the_limit_passes() -> None:
     assert tensor_check(tensor_rows(1, 0.9999), Limits()) == Check(
-        "tensor", True, "lowest cosine 0.999900 (case-1), largest error 1.00e-04"
+        "tensor", True, "lowest cosine 0.999900 (case-1; limit 0.9999), largest error 1.00e-04"
     )
 
 
@@ -167,7 +189,7 @@ def mask_rows(*values: float, modality: str = "CT") -> list[MaskRow]:
 def test_a_loss_in_one_mask_fails_though_the_mean_hides_it() -> None:
     check = mask_check(mask_rows(*[1.0] * 1000, 0.98), Limits())
     assert not check.passed
-    assert check.detail == "DSC mean 0.99998, worst 0.98000 (CT-1000, box 1001), n 1001"
+    assert check.detail == "DSC mean 0.99998 (limit 0.999), worst 0.98000 (CT-1000, box 1001; limit 0.99), n 1001"
 
 
 def test_a_small_loss_in_every_mask_fails_though_the_worst_passes() -> None:

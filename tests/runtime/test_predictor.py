@@ -228,7 +228,7 @@ def test_threads_reach_the_backend(tiny_bundle: Path, monkeypatch: pytest.Monkey
 def test_a_bundle_without_one_part_is_refused_and_says_what_it_has(
     tmp_path: Path, write_bundle: Callable[..., Path], kept: str, missing: str
 ) -> None:
-    with pytest.raises(BundleError, match=f"a graph of {missing} in fp32; found {kept} in fp32"):
+    with pytest.raises(BundleError, match=f"a part {missing}; found {kept}"):
         load(write_bundle(tmp_path / "half.bundle", (), parts=(kept,)), "fake")
 
 

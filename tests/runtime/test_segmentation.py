@@ -60,7 +60,11 @@ def test_every_kind_of_image_file_gives_label_map_overlay_and_report(
 ) -> None:
     written = segment_one(predictor, save(tmp_path / name, image), tmp_path / "out", boxes=[BOX])
     extra = {"a_segs.npz"} if name == "a.npz" else set()
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a_labels.png", "a_overlay.png", "a.json"} | extra
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "a_labels.png",
+        "a_overlay.png",
+        "a_report.json",
+    } | extra
     with PIL.Image.open(written.labels) as labels, PIL.Image.open(written.overlay) as overlay:
         assert (labels.mode, labels.size, overlay.mode) == ("L", (80, 48), "RGB")
         assert np.unique(np.asarray(labels)).tolist() == [0, 1]
@@ -87,11 +91,20 @@ def test_the_report_says_what_was_done_by_what(tmp_path: Path, predictor: Predic
     pixels = int(predictor.segment(RGB, [BOX]).masks[0].sum())
     (found,) = report["objects"]
     assert found.pop("iou_prediction") == pytest.approx(0.8)
-    assert found == {"label": 1, "box": list(BOX), "pixels": pixels}
+    assert found == {
+        "label": 1,
+        "reference_label": None,
+        "box": list(BOX),
+        "pixels": pixels,
+        "pixels_in_label_map": pixels,
+    }
+    total = report["timings"].pop("total_ms")
     assert set(report["timings"]) == {"preprocess_ms", "encode_ms", "decode_ms", "postprocess_ms"}
     assert report["served_by"]["backend"] == "fake"
     assert report["files"] == {"labels": "a_labels.png", "overlay": "a_overlay.png"}
-    assert written.total_ms == pytest.approx(sum(report["timings"].values()), abs=1e-3)
+    assert total == pytest.approx(sum(report["timings"].values()))
+    assert written.total_ms == pytest.approx(total, abs=1e-3)
+    assert written.served_by.backend == "fake"
 
 
 def test_a_challenge_case_brings_its_boxes_and_gets_its_segs(tmp_path: Path, predictor: Predictor) -> None:
@@ -121,6 +134,57 @@ def test_boxes_are_taken_from_a_reference_mask(
     mask = save(tmp_path / name, (LABELS * 100).astype(dtype))
     written = segment_one(predictor, save(tmp_path / "a.png", RGB), tmp_path / "out", boxes_from=mask)
     assert boxes_of(written) == TIGHT
+
+
+def test_the_report_keeps_the_numbers_of_the_reference_mask(tmp_path: Path, predictor: Predictor) -> None:
+    mask = save(tmp_path / "m.png", np.where(LABELS == 2, 7, LABELS * 3).astype(np.uint8))
+    written = segment_one(predictor, save(tmp_path / "a.png", RGB), tmp_path / "out", boxes_from=mask)
+    found = [(one["label"], one["reference_label"]) for one in report_of(written)["objects"]]
+    assert found == [(1, 3), (2, 7)]
+
+
+def test_the_report_says_how_much_of_an_object_another_one_covers(tmp_path: Path, predictor: Predictor) -> None:
+    written = segment_one(predictor, save(tmp_path / "a.png", RGB), tmp_path / "out", boxes=[BOX, BOX])
+    first, second = report_of(written)["objects"]
+    assert first["pixels"] == second["pixels"] == second["pixels_in_label_map"] > first["pixels_in_label_map"] == 0
+
+
+def test_boxes_come_from_one_source(tmp_path: Path, predictor: Predictor) -> None:
+    mask, image = save(tmp_path / "m.png", LABELS), save(tmp_path / "a.png", RGB)
+    with pytest.raises(UsageError, match="boxes from one source"):
+        segment_one(predictor, image, tmp_path / "out", boxes=[BOX], boxes_from=mask)
+
+
+def test_one_label_map_does_not_serve_two_images(tmp_path: Path, predictor: Predictor) -> None:
+    mask, images = save(tmp_path / "m.png", LABELS), [save(tmp_path / name, RGB) for name in ("a.png", "b.png")]
+    with pytest.raises(UsageError, match="a label map for each image; found one for 2 images"):
+        list(segment_files(predictor, images, tmp_path / "out", boxes_from=mask))
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_an_image_is_not_its_own_label_map(tmp_path: Path, predictor: Predictor, folder: bool) -> None:
+    image = save(tmp_path / "in" / "a.png", GRAY)
+    with pytest.raises(UsageError, match="found the image itself"):
+        segment_one(predictor, image, tmp_path / "out", boxes_from=image.parent if folder else image)
+
+
+@pytest.mark.parametrize("given", ["mask", "folder", "image"])
+def test_a_result_never_replaces_what_a_person_brought(tmp_path: Path, predictor: Predictor, given: str) -> None:
+    image, mask = save(tmp_path / "a.png", RGB), save(tmp_path / "a_labels.png", LABELS)
+    before = mask.read_bytes()
+    images = [image, mask] if given == "image" else [image]
+    boxes = [BOX] if given == "image" else []
+    source = {"mask": mask, "folder": tmp_path}.get(given)
+    with pytest.raises(UsageError, match=r"results beside a_labels\.png, not over it"):
+        list(segment_files(predictor, images, tmp_path, boxes, source))
+    assert mask.read_bytes() == before
+
+
+def test_a_label_map_that_is_not_there_is_a_storage_error(tmp_path: Path, predictor: Predictor) -> None:
+    image = save(tmp_path / "a.png", RGB)
+    for name in ("none.png", "n" * 300):
+        with pytest.raises(StorageError):
+            segment_one(predictor, image, tmp_path / "out", boxes_from=tmp_path / name)
 
 
 def test_boxes_are_taken_from_the_labels_of_an_archive(tmp_path: Path, predictor: Predictor) -> None:
@@ -200,7 +264,7 @@ def test_results_before_a_failure_stay_and_the_failing_image_leaves_nothing(
     assert next(results).objects == 1
     with pytest.raises(BoxError, match="inside its image"):
         next(results)
-    assert sorted(path.stem for path in (tmp_path / "out").iterdir()) == ["a", "a_labels", "a_overlay"]
+    assert sorted(path.stem for path in (tmp_path / "out").iterdir()) == ["a_labels", "a_overlay", "a_report"]
 
 
 def test_progress_is_told_from_nothing_to_all(tmp_path: Path, predictor: Predictor) -> None:
