@@ -19,7 +19,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from .arrays import ArrayArchive, ArrayHeader, read_npy
 from .errors import ImageError, UsageError
 from .files import open_file
-from .tiff import check_samples
+from .tiff import check_samples, check_upright, tile_size
 from .types import AnyArray, Image
 
 MAX_SIDE = 16384
@@ -50,13 +50,7 @@ DAMAGE = (
     Warning,
     PIL.Image.DecompressionBombError,
 )
-_TIFF_BITS, _TIFF_ORIENTATION, _TIFF_TILE_WIDTH, _TIFF_TILE_HEIGHT, _TIFF_SAMPLE_FORMAT = (
-    258,
-    274,
-    322,
-    323,
-    339,
-)
+_TIFF_BITS, _TIFF_SAMPLE_FORMAT = 258, 339
 
 
 def read_image(path: Path) -> Image:
@@ -223,11 +217,9 @@ def _read_tiff(stream: BinaryIO) -> AnyArray:
     if max(bits) > 8 or max(kinds) > 1:
         kind = {2: "signed integers", 3: "floating point"}.get(max(kinds), "integers")
         raise ImageError(_EIGHT_BIT, f"{max(bits)}-bit {kind}", WINDOW)
-    check_size(tags.get(_TIFF_TILE_HEIGHT, 1), tags.get(_TIFF_TILE_WIDTH, 1))
+    check_size(*tile_size(image))
     check_size(image.height, image.width)
-    if (orientation := image.getexif().get(_TIFF_ORIENTATION, 1)) != 1:
-        remedy = "save it upright, so that stored and shown pixels agree"
-        raise ImageError("a TIFF with orientation 1", f"orientation {orientation}", remedy)
+    check_upright(image)
     return _pixels_of(image)
 
 

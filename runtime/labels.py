@@ -14,7 +14,7 @@ from .arrays import ArrayArchive, ArrayHeader, read_npy
 from .errors import ImageError, UsageError
 from .files import open_file
 from .images import DAMAGE, check_size
-from .tiff import check_samples
+from .tiff import check_samples, check_upright, tile_size
 from .types import AnyArray
 
 NPZ_KEYS = ("gts", "segs")  # the challenge's reference and result files
@@ -80,6 +80,9 @@ def _from_picture(stream: BinaryIO) -> AnyArray:
 
 def _check_picture(picture: PngImageFile | TiffImageFile) -> None:
     check_size(picture.height, picture.width)
+    if isinstance(picture, TiffImageFile):
+        check_size(*tile_size(picture))
+        check_upright(picture)
     if picture.mode not in _MODES:
         raise ImageError("a label map with one channel", f"mode {picture.mode}", "save it as 8 or 16-bit grey")
     if (pages := getattr(picture, "n_frames", 1)) != 1:

@@ -1,16 +1,16 @@
-"""How many channels a TIFF really has, read from its header before Pillow opens it.
+"""What only a TIFF can be: of odd channel counts, turned at load, or made of tiles larger than its image.
 
-Pillow opens some files of two, four or five channels as gray or RGB and drops the rest without a word, and calls others
-damaged. It knows nothing of what the pixels mean.
+Pillow opens some files of two, four or five channels as gray or RGB and drops the rest without a word, and turns a file
+that asks for it. This module knows nothing of what the pixels mean.
 """
 
 from typing import BinaryIO
 
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from .errors import ImageError
 
-_SAMPLES_PER_PIXEL = 277
+_ORIENTATION, _SAMPLES_PER_PIXEL, _TILE_WIDTH, _TILE_HEIGHT = 274, 277, 322, 323
 
 
 def check_samples(stream: BinaryIO) -> None:
@@ -37,3 +37,20 @@ def _samples(stream: BinaryIO) -> object:
     stream.seek(directory.next)
     directory.load(stream)
     return directory.get(_SAMPLES_PER_PIXEL, 1)
+
+
+def check_upright(image: TiffImageFile) -> None:
+    """Refuse a TIFF that asks to be turned: a mask must lie on the stored pixels.
+
+    Raises:
+        ImageError: Naming the orientation.
+    """
+    if (orientation := image.getexif().get(_ORIENTATION, 1)) != 1:
+        remedy = "save it upright, so that stored and shown pixels agree"
+        raise ImageError("a TIFF with orientation 1", f"orientation {orientation}", remedy)
+
+
+def tile_size(image: TiffImageFile) -> tuple[int, int]:
+    """Return height and width of a tile; decoding one takes that much memory, whatever the image's size. 1 if none."""
+    tags = image.tag_v2
+    return tags.get(_TILE_HEIGHT, 1), tags.get(_TILE_WIDTH, 1)

@@ -15,11 +15,12 @@ from .loop import Plan, train
 def main(
     out: Annotated[Path, typer.Option(help="Folder for the state, the log and the finished checkpoint.")],
     cases: Annotated[Path | None, typer.Option(help="Case folder; its `calibration` split is trained on.")] = None,
-    steps: Annotated[int, typer.Option(help="Steps of 4 images with 4 boxes each.")] = 12000,
+    steps: Annotated[int, typer.Option(help="Steps of 4 images with 4 boxes each.")] = 10000,
     seed: Annotated[int, typer.Option(help="Seed of weights, samples and order.")] = 0,
+    device: Annotated[str, typer.Option(help="`cpu`, or `cuda` for a GPU.")] = "cpu",
 ) -> None:
     """Train the demo checkpoint, or continue the run that stands in OUT."""
-    state = train(DEMO, Plan(steps, seed=seed), usable(cases), out)
+    state = train(DEMO, Plan(steps, seed=seed, device=device), usable(cases), out)
     print(finish(state.average, out))
 
 

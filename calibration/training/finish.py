@@ -11,6 +11,6 @@ from ...export.models.sam import Sam
 def finish(model: Sam, out: Path) -> Path:
     """Write `medsam_demo.safetensors`; fp16 halves the file and every consumer casts it back to float32."""
     path = out / "medsam_demo.safetensors"
-    weights = {name: tensor.to(torch.float16).contiguous() for name, tensor in model.state_dict().items()}
+    weights = {name: tensor.to("cpu", torch.float16).contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, path, metadata={"profile": "medsam"})
     return path

@@ -27,12 +27,13 @@ WORKERS = 1  # processes that draw samples
 
 @dataclass(frozen=True)
 class Plan:
-    """How long, how fast, how many images a step, from which seed."""
+    """How long, how fast, how many images a step, from which seed, on which of torch's devices."""
 
     steps: int
     peak_rate: float = 1e-3
     batch: int = 4
     seed: int = 0
+    device: str = "cpu"
 
 
 @dataclass
@@ -46,12 +47,13 @@ class State:
     seconds: float = 0.0
 
 
-def fresh_state(config: SamConfig) -> State:
+def fresh_state(config: SamConfig, device: str = "cpu") -> State:
     """Draw a model: torch's own initialisation, and small random position tables, which torch leaves at zero."""
     model = Sam(config)
     for name, parameter in model.named_parameters():
         if "pos_embed" in name or "rel_pos" in name:
             nn.init.trunc_normal_(parameter, std=0.02)
+    model.to(device)  # after the drawing, so that a seed gives the same weights everywhere
     optimiser = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.02, betas=(0.9, 0.98), fused=True)
     return State(model, copy.deepcopy(model).requires_grad_(False), optimiser)
 
@@ -62,8 +64,10 @@ def rate(plan: Plan, step: int) -> float:
     return plan.peak_rate * min(1.0, (step + 1) / WARM_UP, max(left, 0.01))
 
 
-def train_step(state: State, batch: dict[str, Tensor]) -> float:
+def train_step(state: State, samples: dict[str, Tensor]) -> float:
     """Take one optimiser step on a batch and fold the result into the average; return the mask loss."""
+    device = next(state.model.parameters()).device
+    batch = {name: tensor.to(device) for name, tensor in samples.items()}
     boxes, targets = batch["boxes"].flatten(0, 1), batch["targets"].flatten(0, 1)
     each, model = batch["boxes"].shape[1], state.model
     embedding = model.encode(batch["image"])
@@ -110,11 +114,11 @@ def save(state: State, path: Path) -> None:
     partial.replace(path)
 
 
-def resume(config: SamConfig, path: Path) -> State:
+def resume(config: SamConfig, path: Path, device: str = "cpu") -> State:
     """Load a saved state, or start anew where nothing was saved."""
-    state = fresh_state(config)
+    state = fresh_state(config, device)
     if path.exists():
-        parts = torch.load(path, weights_only=True)
+        parts = torch.load(path, weights_only=True, map_location=device)
         state.model.load_state_dict(parts["model"])
         state.average.load_state_dict(parts["average"])
         state.optimiser.load_state_dict(parts["optimiser"])
@@ -126,7 +130,7 @@ def train(config: SamConfig, plan: Plan, cases: Sequence[Case], out: Path) -> St
     """Run what is left of the plan; progress goes to `out/log.csv`, state to `out/state.pt`."""
     torch.manual_seed(plan.seed)
     out.mkdir(parents=True, exist_ok=True)
-    state = resume(config, out / "state.pt")
+    state = resume(config, out / "state.pt", plan.device)
     clock, losses = time.perf_counter(), []
     for batch in batches(config, plan, state.step, cases):
         for group in state.optimiser.param_groups:

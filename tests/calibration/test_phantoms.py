@@ -129,3 +129,9 @@ def baselines(box: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
 
 def dsc(one: np.ndarray, other: np.ndarray) -> float:
     return float(2 * (one & other).sum() / (one.sum() + other.sum()))
+
+
+@pytest.mark.parametrize("size", [(5, 5), (47, 100), (100, 4000)])
+def test_a_size_that_can_hold_no_scene_is_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(CaseError, match="sides of 48 to 2048"):
+        phantom(0, "CT", size=size)

@@ -2,6 +2,7 @@ import io
 import struct
 import tracemalloc
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -66,7 +67,20 @@ def locked() -> bytes:
     return bytes(data)
 
 
+def offset_beyond_everything() -> bytes:
+    """A central directory whose zip64 field puts the member at byte 2**64 - 1."""
+    name, data = b"a.npy", npy(PIXELS)
+    extra = struct.pack("<HHQ", 1, 8, 2**64 - 1)
+    sizes = struct.pack("<III", zlib.crc32(data), len(data), len(data))
+    local = b"PK\x03\x04" + struct.pack("<HHHHH", 45, 0, 0, 0, 0) + sizes + struct.pack("<HH", len(name), 0) + name
+    rest = struct.pack("<HHHHHII", len(name), len(extra), 0, 0, 0, 0, 2**32 - 1)
+    central = b"PK\x01\x02" + struct.pack("<HHHHHH", 45, 45, 0, 0, 0, 0) + sizes + rest + name + extra
+    end = b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, 1, 1, len(central), len(local) + len(data), 0)
+    return local + data + central + end
+
+
 HOSTILE = {
+    "an offset beyond everything": (offset_beyond_everything(), "too large"),
     "objects": (npy(np.array([{}, None])), "pickled Python objects"),
     "objects in an archive": (archive(a=npy(np.array([{}, None]))), "pickled Python objects"),
     "objects in a structure": (npy(np.zeros(2, [("f", "O")])), "pickled Python objects"),

@@ -1,14 +1,18 @@
 """ONNX Runtime and OpenVINO on a graph of three nodes: the contract of `Backend`, held by both."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from medsam_edge.runtime.backends.base import Backend, BackendChoice, GraphSource, HostTensor, choice_from_text
 from medsam_edge.runtime.backends.choose import open_backend, status
-from medsam_edge.runtime.errors import BundleError, MachineError, UsageError
+from medsam_edge.runtime.errors import BackendError, BundleError, DeviceMemoryError, MachineError, UsageError
 from medsam_edge.runtime.machine import processor_features
 from medsam_edge.runtime.manifest import PartSpec, TensorSpec
 from medsam_edge.runtime.types import AnyArray
@@ -169,3 +173,63 @@ def test_openvino_is_told_the_number_of_threads(graph: Path) -> None:
     compiled = openvino.Core().compile_model(str(graph), "CPU", properties)
     assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
     assert "INFERENCE_NUM_THREADS" not in _properties(BackendChoice("openvino"))
+
+
+class Breaking:
+    """A session or request that fails as the libraries do."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+    def run(self, *_: object, **__: object) -> None:
+        raise RuntimeError(self.message)
+
+    infer = run
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        ("device lost", BackendError),
+        ("", BackendError),
+        ("BFCArena::AllocateRawInternal Failed to allocate memory", DeviceMemoryError),
+        ("[GPU] CL_OUT_OF_RESOURCES", DeviceMemoryError),
+    ],
+)
+def test_a_library_that_fails_while_it_runs_gives_an_error_of_ours(
+    opened: Backend, message: str, error: type[Exception]
+) -> None:
+    broken = Breaking(message)
+    name = "_session" if hasattr(opened, "_session") else "_request"
+    kept = getattr(opened, name)
+    setattr(opened, name, broken)
+    with pytest.raises(error):
+        run(opened, numbers(1))
+    setattr(opened, name, kept)
+
+
+@pytest.mark.parametrize("kind", ["inputs", "outputs"])
+def test_a_graph_with_other_tensors_than_its_manifest_says_is_refused(name: str, graph: Path, kind: str) -> None:
+    specs = tuple(replace(spec, name=f"{spec.name}_") for spec in getattr(PART, kind))
+    with pytest.raises(BundleError, match=f"the {kind} "):
+        open_backend(GraphSource(graph, replace(PART, **{kind: specs}), ""), BackendChoice(name))
+
+
+def test_importing_openvino_leaves_nothing_behind_and_starts_nothing(tmp_path: Path) -> None:
+    """Its telemetry keeps an identifier in the home folder and reports each import to a server."""
+    pytest.importorskip("openvino")
+    program = (
+        "import sys; from medsam_edge.runtime.backends import choose; "
+        "assert choose.status('openvino').version; "
+        "print([name for name in sys.modules if 'telemetry' in name and sys.modules[name] is not None "
+        "and not name.startswith('openvino.')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+    assert list(tmp_path.iterdir()) == []

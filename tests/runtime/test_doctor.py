@@ -3,7 +3,7 @@ from importlib import metadata
 import pytest
 from medsam_edge.runtime import doctor
 from medsam_edge.runtime.doctor import ExtraStatus, diagnose, extra_status, require_extra
-from medsam_edge.runtime.errors import MissingExtraError
+from medsam_edge.runtime.errors import MachineError, MissingExtraError
 
 PACKAGES = ("torch", "onnx", "onnxscript", "safetensors")
 
@@ -13,6 +13,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The packages that seem to be here; a test adds to it."""
     here: set[str] = set()
     monkeypatch.setattr(doctor, "find_spec", lambda name: name if name in here else None)
+    monkeypatch.setattr(doctor, "import_module", lambda _: None)
     monkeypatch.setattr(metadata, "version", lambda _: "1.2")
     return here
 
@@ -47,6 +48,16 @@ def test_what_an_extra_brings_is_required_by_name(installed: set[str]) -> None:
         require_extra("export")
     assert "`export`" in caught.value.expected
     assert caught.value.remedy == "pip install 'medsam-edge[export]'"
+
+
+def test_a_package_that_does_not_load_is_an_error_of_ours(installed: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(_: str) -> None:
+        raise OSError("libcudart.so: cannot open shared object file")
+
+    installed.update(PACKAGES)
+    monkeypatch.setattr(doctor, "import_module", load)
+    with pytest.raises(MachineError, match="a working torch; found OSError: libcudart"):
+        require_extra("export")
 
 
 def test_the_diagnosis_covers_machine_backends_and_extras(installed: set[str]) -> None:

@@ -1,12 +1,21 @@
 import errno
 import os
 import stat
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from medsam_edge.runtime.errors import ExitCode, StorageError
-from medsam_edge.runtime.files import list_folder, open_file, read_bytes, write_atomic
+from medsam_edge.runtime.files import (
+    is_folder,
+    list_folder,
+    open_file,
+    read_bytes,
+    same_file,
+    temporary_folder,
+    write_atomic,
+)
 
 
 def refused(action: Callable[[], object], *words: str) -> None:
@@ -166,3 +175,24 @@ def test_a_file_that_lies_about_its_size_is_bounded_too() -> None:
     if not lying.exists():
         pytest.skip("needs a Linux /proc, whose files claim to be empty")
     refused(lambda: read_bytes(lying, limit=10), "at most 10 bytes")
+
+
+def test_a_temporary_folder_is_there_and_then_gone() -> None:
+    with temporary_folder() as folder:
+        assert folder.is_dir()
+    assert not folder.exists()
+
+
+def test_no_room_for_a_temporary_folder_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    refused(lambda: temporary_folder().__enter__(), "a temporary folder", "TMPDIR")
+
+
+def test_a_folder_is_told_from_a_file_and_from_nothing(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "a", b"")
+    assert is_folder(tmp_path)
+    assert not is_folder(tmp_path / "a")
+    refused(lambda: is_folder(tmp_path / "b"), "b")
+    refused(lambda: is_folder(tmp_path / ("n" * 300)), "too long")
+    assert same_file(tmp_path / "a", tmp_path / ".." / tmp_path.name / "a")
+    assert not same_file(tmp_path / "a", tmp_path / "b")

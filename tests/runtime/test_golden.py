@@ -104,6 +104,10 @@ def npy(array: np.ndarray) -> bytes:
     return target.getvalue()
 
 
+def header(text: bytes) -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
 HUGE = b"\x93NUMPY\x01\x00v\x00" + b"{'descr':'|u1','fortran_order':False,'shape':(99999999999999,)}".ljust(117) + b"\n"
 
 
@@ -121,10 +125,12 @@ HUGE = b"\x93NUMPY\x01\x00v\x00" + b"{'descr':'|u1','fortran_order':False,'shape
         npz(image=npy(np.array([{"pickled": 1}], dtype=object))),
         npz(image=npy(np.zeros((9, 7, 4), np.uint8))),
         npz(image=HUGE),
+        npz(image=header(b"{'descr': (")),
+        npz(image=header(b"  {'descr': 1}\n {")),
         npz(masks_packed=npy(np.zeros(2, np.uint8))),
         npz(masks_packed=npy(np.zeros(24, np.int64))),
     ],
-    ids=range(13),
+    ids=range(15),
 )
 def test_bytes_that_are_no_golden_case_are_refused(data: bytes) -> None:
     with pytest.raises(BundleError):

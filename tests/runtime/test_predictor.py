@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from medsam_edge.runtime.backends.base import HostTensor, Tensor
+from medsam_edge.runtime.backends.base import BackendChoice, HostTensor, Tensor
 from medsam_edge.runtime.backends.fake import FakeBackend
 from medsam_edge.runtime.bundle import open_bundle
-from medsam_edge.runtime.errors import BoxError, BundleError, ImageError, ParityError, UsageError
+from medsam_edge.runtime.errors import BoxError, BundleError, DeviceMemoryError, ImageError, ParityError, UsageError
 from medsam_edge.runtime.golden import Golden
-from medsam_edge.runtime.predictor import Predictor, Timings, load
+from medsam_edge.runtime.predictor import Predictor, Timings, decoder_choice, load
 from medsam_edge.runtime.types import AnyArray, Boxes
 
 Make = Callable[..., Predictor]
@@ -222,6 +222,41 @@ def test_threads_reach_the_backend(tiny_bundle: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("medsam_edge.runtime.predictor.open_backend", opened)
     load(tiny_bundle, "fake", threads=3)
     assert asked == [3, 3]
+
+
+def test_masks_that_would_exhaust_the_memory_are_refused_before_the_encoder_runs(
+    fake_predictor: Callable[..., Predictor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medsam_edge.runtime.predictor.MAX_MASK_BYTES", 2 * 40 * 60)
+    predictor, image, boxes = fake_predictor(), np.zeros((40, 60, 3), np.uint8), [[1, 1, 9, 9]] * 3
+    with pytest.raises(DeviceMemoryError, match="3 masks of 40 x 60 pixels"):
+        predictor.segment(image, boxes)
+    assert predictor._encoder.calls == 0  # type: ignore[attr-defined]
+    embedding = predictor.embed(image)
+    with pytest.raises(DeviceMemoryError):
+        predictor.predict(embedding, boxes)
+    assert len(predictor.predict(embedding, boxes[:2]).masks) == 2
+
+
+def test_an_iou_estimate_that_is_no_number_is_never_returned(
+    fake_predictor: Callable[..., Predictor], fake_backend: Callable[[str], FakeBackend]
+) -> None:
+    decoder = fake_backend("decoder")
+    run = decoder.run
+    nan = {"iou_predictions": HostTensor(np.full((1, 1), np.nan, np.float32))}
+    decoder.run = lambda tensors, keep_on_device=(): run(tensors) | nan  # type: ignore[method-assign]
+    with pytest.raises(ParityError, match="IoU"):
+        fake_predictor(decoder=decoder).segment(np.zeros((40, 60, 3), np.uint8), [[1, 1, 9, 9]])
+
+
+def test_the_decoder_stays_in_float32_except_where_there_is_nothing_else() -> None:
+    assert decoder_choice(BackendChoice("openvino", "CPU", "bf16")) == BackendChoice("openvino")
+    assert decoder_choice(BackendChoice("openvino", "NPU.1", "f16")).precision == "f16"
+
+
+def test_no_box_per_call_is_a_usage_error(tiny_bundle: Path) -> None:
+    with pytest.raises(UsageError, match="max_boxes"):
+        load(tiny_bundle, "fake", max_boxes=0)
 
 
 @pytest.mark.parametrize(("kept", "missing"), [("encoder", "decoder"), ("decoder", "encoder")])

@@ -1,4 +1,5 @@
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -62,4 +63,24 @@ def test_a_cut_header_is_damage_not_a_traceback(tmp_path: Path, cut: int) -> Non
     path.write_bytes(tiff(3)[:cut])
     for read in (read_image, read_labels):
         with pytest.raises(ImageError):
+            read(path)
+
+
+def test_a_label_map_that_asks_to_be_turned_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, GRAY, extratags=[(274, "H", 1, 3, True)])
+    for read in (read_image, read_labels):
+        with pytest.raises(ImageError, match="orientation 3"):
+            read(path)
+
+
+def test_a_label_map_of_giant_tiles_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, GRAY, tile=(16, 16))
+    width = struct.pack("<HHII", 322, 4, 1, 16)
+    data = path.read_bytes()
+    assert data.count(width) == 1
+    path.write_bytes(data.replace(width, struct.pack("<HHII", 322, 4, 1, 65520)))
+    for read in (read_image, read_labels):
+        with pytest.raises(ImageError, match="65520"):
             read(path)

@@ -1,0 +1,29 @@
+"""The packaged weights through the real exporter and every backend that is here: nothing is replaced."""
+
+from pathlib import Path
+
+import pytest
+from medsam_edge.benchmarks.demo import DemoResult, run_demo
+from medsam_edge.runtime.bundle import open_bundle
+from medsam_edge.runtime.segmentation import RESULTS
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> DemoResult:
+    return run_demo(tmp_path_factory.mktemp("demo") / "out")
+
+
+def test_every_backend_draws_the_checkpoints_masks(found: DemoResult) -> None:
+    assert found.verification.passed
+    assert len(found.verification.backends) == len(found.benchmark.backends) >= 1
+
+
+def test_the_packaged_weights_have_learned_something(found: DemoResult) -> None:
+    together = found.verification.backends[0].tasks[-1]
+    assert together.model.dsc.mean > max(together.box_fill.dsc.mean, together.ellipse.dsc.mean)
+
+
+def test_the_bundle_is_trained_and_its_files_are_written(found: DemoResult) -> None:
+    assert open_bundle(found.bundle).manifest.model.trained
+    names = {path.name for path in Path(found.bundle).parent.iterdir()}
+    assert {f"phantom{ending}" for ending in RESULTS if ending != "_segs.npz"} <= names

@@ -1,0 +1,50 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from medsam_edge.runtime.bundle import open_bundle
+from medsam_edge.runtime.contract import MAX_IMAGE_SIZE, check_contract, decoder_part, encoder_part
+from medsam_edge.runtime.errors import BundleError
+from medsam_edge.runtime.manifest import Manifest, PartSpec, TensorSpec
+
+
+@pytest.fixture
+def manifest(tiny_bundle: Path) -> Manifest:
+    return open_bundle(tiny_bundle).manifest
+
+
+def test_the_parts_of_a_sound_manifest_come_back(manifest: Manifest) -> None:
+    assert check_contract(manifest, 64) == {part.name: part for part in manifest.parts}
+
+
+def test_medsams_own_sizes() -> None:
+    assert encoder_part(1024, 64).inputs == (TensorSpec("image", "uint8", (1, 3, 1024, 1024)),)
+    assert decoder_part(64).outputs[0] == TensorSpec("low_res_logits", "float32", ("N", 1, 256, 256))
+
+
+def renamed(part: PartSpec) -> PartSpec:
+    return replace(part, outputs=(replace(part.outputs[0], name="other"), *part.outputs[1:]))
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_tensor_of_another_name_is_refused(manifest: Manifest, place: int) -> None:
+    parts = [renamed(part) if index == place else part for index, part in enumerate(manifest.parts)]
+    with pytest.raises(BundleError, match="other"):
+        check_contract(replace(manifest, parts=tuple(parts)), 64)
+
+
+def test_a_profile_of_another_size_is_refused(manifest: Manifest) -> None:
+    with pytest.raises(BundleError, match=r"\[1, 3, 128, 128\].*found.*\[1, 3, 64, 64\]"):
+        check_contract(manifest, 128)
+
+
+def test_an_embedding_of_another_size_is_refused(manifest: Manifest) -> None:
+    with pytest.raises(BundleError, match="encoder"):
+        check_contract(replace(manifest, embedding_size=16), 64)
+
+
+def test_a_size_that_would_exhaust_the_memory_is_refused(manifest: Manifest) -> None:
+    large = MAX_IMAGE_SIZE + 1
+    parts = (encoder_part(large, manifest.embedding_size), decoder_part(manifest.embedding_size))
+    with pytest.raises(BundleError, match="image_size"):
+        check_contract(replace(manifest, parts=parts), large)
