@@ -36,7 +36,10 @@ def export(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Turn a checkpoint into a bundle, and write it only if it draws the checkpoint's masks."""
+    """Turn a checkpoint into a bundle, and write it only if it draws the checkpoint's masks.
+
+    Example: medsam-edge export medsam_vit_b.pth --profile medsam --out vitb.bundle
+    """
     from medsam_edge.benchmarks.console import named, say, show
     from medsam_edge.runtime.doctor import require_extra
 
@@ -66,6 +69,8 @@ def verify(
     Four layers: the embedding against the checkpoint's; the masks against the checkpoint's; the masks against reference
     masks, beside the filled box and the ellipse; and what needs no reference: many boxes at once equal one by one, two
     runs agree, nothing is NaN or constant.
+
+    Example: medsam-edge verify vitb.bundle --source medsam_vit_b.pth --phantoms 50
     """
     from medsam_edge.benchmarks.cases import cases_for
     from medsam_edge.benchmarks.console import named, progress, show
@@ -97,7 +102,10 @@ def segment(
     backend: Annotated[str, typer.Option(help="auto, onnxruntime, openvino, openvino:GPU, …")] = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Draw a mask for each box in each image; all boxes of an image share one encoder run."""
+    """Draw a mask for each box in each image; all boxes of an image share one encoder run.
+
+    Images are 8-bit, gray or RGB. Example: medsam-edge segment vitb.bundle scan.png --box 95,255,190,350 --out masks
+    """
     from medsam_edge.benchmarks.console import named, progress, show
     from medsam_edge.benchmarks.tables import written_lines
     from medsam_edge.runtime.boxes import parse_box
@@ -119,7 +127,11 @@ def bench(
     backend: Backends = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure latency on every backend, interleaved, with mask parity in the same table."""
+    """Measure latency on every backend, interleaved, with mask parity in the same table.
+
+    End to end is preprocessing, encoder, decoder for one box, and the mask in the image's pixels; it holds no reading
+    and writing of files.
+    """
     from medsam_edge.benchmarks.console import named, progress, show
     from medsam_edge.benchmarks.latency import bench as run
     from medsam_edge.benchmarks.tables import bench_table

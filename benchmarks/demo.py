@@ -21,7 +21,7 @@ from .cases import golden_cases
 from .latency import BenchReport, bench
 from .verification import VerifyReport, verify
 
-# A phantom abdomen: several objects, one of them inside another, in a picture that shows what the product does.
+# A phantom chest: several objects, one of them inside another, in a picture that shows what the product does.
 SHOWN_SEED, SHOWN_MODALITY = 14, "CT"
 ROUNDS = 20
 
