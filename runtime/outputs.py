@@ -23,9 +23,7 @@ __all__ = [
     "overlay",
     "png_bytes",
     "segs_npz_bytes",
-    "write_json",
     "write_png",
-    "write_segs_npz",
 ]
 
 
@@ -78,16 +76,6 @@ def png_bytes(array: AnyArray) -> bytes:
     return buffer.getvalue()
 
 
-def write_segs_npz(path: Path, labels: AnyArray) -> None:
-    """Replace a file by what `segs_npz_bytes` gives.
-
-    Raises:
-        UsageError: As `segs_npz_bytes`.
-        StorageError: The file cannot be written.
-    """
-    write_atomic(path, segs_npz_bytes(labels))
-
-
 def segs_npz_bytes(labels: AnyArray) -> bytes:
     """Encode a label map as the challenge wants it: key `segs`, compressed.
 
@@ -102,16 +90,6 @@ def segs_npz_bytes(labels: AnyArray) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, segs=labels)
     return buffer.getvalue()
-
-
-def write_json(path: Path, obj: object) -> None:
-    """Replace a file by what `json_bytes` gives.
-
-    Raises:
-        StorageError: The file cannot be written.
-        ValueError: As `json_bytes`.
-    """
-    write_atomic(path, json_bytes(obj))
 
 
 def json_bytes(obj: object) -> bytes:

@@ -23,6 +23,7 @@ if find_spec("medsam_edge") is None:
     sys.modules["medsam_edge"] = module_from_spec(spec)
     spec.loader.exec_module(sys.modules["medsam_edge"])
 
+from medsam_edge.runtime.backends import choose
 from medsam_edge.runtime.backends.base import Backend, BackendChoice, GraphSource
 from medsam_edge.runtime.backends.fake import FakeBackend
 from medsam_edge.runtime.boxes import box_fill
@@ -167,3 +168,18 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return CompletedProcess(argv, int(left.value.code), *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Pretend that the named backends are installed, and no others."""
+
+    def pretend(*names: str) -> None:
+        def status(name: str) -> choose.BackendStatus:
+            present = name in names
+            hint = None if present else choose.install_hint(choose.EXTRAS[name])
+            return choose.BackendStatus(name, "1" if present else None, (), hint)
+
+        monkeypatch.setattr(choose, "status", status)
+
+    return pretend

@@ -91,6 +91,23 @@ class Backend(Protocol):
         ...
 
 
+class Described:
+    """The half of a backend that repeats what the manifest says of its graph."""
+
+    def __init__(self, part: PartSpec) -> None:
+        self._part = part
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The tensors that `run` wants."""
+        return self._part.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The tensors that `run` returns."""
+        return self._part.outputs
+
+
 @dataclass(frozen=True)
 class GraphSource:
     """What a backend is opened from: a file whose hash was checked, and what the manifest says of its tensors."""

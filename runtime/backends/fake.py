@@ -9,9 +9,8 @@ from typing import cast
 
 import numpy as np
 
-from ..manifest import TensorSpec
 from ..types import AnyArray
-from .base import BackendChoice, GraphSource, HostTensor, Tensor, check_inputs
+from .base import BackendChoice, Described, GraphSource, HostTensor, Tensor, check_inputs
 
 
 def devices() -> tuple[str, ...]:
@@ -24,7 +23,7 @@ def version() -> str:
     return "1"
 
 
-class FakeBackend:
+class FakeBackend(Described):
     """Stands in for either part of a SAM1-type model, told apart by the names of its inputs.
 
     Attributes:
@@ -35,19 +34,9 @@ class FakeBackend:
     pixels_per_logit = 2.0
 
     def __init__(self, source: GraphSource, choice: BackendChoice) -> None:
-        self._part = source.part
+        super().__init__(source.part)
         self.precision = choice.precision
         self.calls = 0
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """The tensors that `run` wants."""
-        return self._part.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """The tensors that `run` returns."""
-        return self._part.outputs
 
     def run(self, tensors: Mapping[str, Tensor], keep_on_device: Collection[str] = ()) -> dict[str, Tensor]:
         """Answer with arithmetic that depends on every input."""

@@ -6,12 +6,20 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from ..errors import BundleError
-from .base import BackendChoice, GraphSource, HostTensor, Tensor, check_inputs, check_tensors, failure, is_memory
+from .base import (
+    BackendChoice,
+    Described,
+    GraphSource,
+    HostTensor,
+    Tensor,
+    check_inputs,
+    check_tensors,
+    failure,
+    is_memory,
+)
 
 if TYPE_CHECKING:
     import onnxruntime
-
-    from ..manifest import TensorSpec
 
 
 def devices() -> tuple[str, ...]:
@@ -32,7 +40,7 @@ def version() -> str:
     return str(onnxruntime.__version__)
 
 
-class OnnxRuntimeBackend:
+class OnnxRuntimeBackend(Described):
     """A session. `run` is thread-safe: ONNX Runtime's own `run` is, and its outputs are fresh arrays."""
 
     def __init__(self, source: GraphSource, choice: BackendChoice) -> None:
@@ -46,18 +54,8 @@ class OnnxRuntimeBackend:
         except Exception as error:  # the library raises a dozen unrelated classes
             raise failure("ONNX Runtime", error) if is_memory(error) else _unreadable(source, error) from error
         check_tensors(source, _names(self._session.get_inputs()), _names(self._session.get_outputs()))
-        self._part = source.part
+        super().__init__(source.part)
         self.precision = "f32"
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """The tensors that `run` wants."""
-        return self._part.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """The tensors that `run` returns."""
-        return self._part.outputs
 
     def run(self, tensors: Mapping[str, Tensor], keep_on_device: Collection[str] = ()) -> dict[str, Tensor]:
         """Run the graph once."""

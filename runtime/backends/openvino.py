@@ -16,12 +16,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import BundleError, MachineError
-from .base import BackendChoice, GraphSource, HostTensor, Tensor, check_inputs, check_tensors, failure, is_memory
+from .base import (
+    BackendChoice,
+    Described,
+    GraphSource,
+    HostTensor,
+    Tensor,
+    check_inputs,
+    check_tensors,
+    failure,
+    is_memory,
+)
 
 if TYPE_CHECKING:
     import openvino
-
-    from ..manifest import TensorSpec
 
 
 def devices() -> tuple[str, ...]:
@@ -47,7 +55,7 @@ def _openvino() -> ModuleType:
     return import_module("openvino")
 
 
-class OpenVinoBackend:
+class OpenVinoBackend(Described):
     """A compiled model with one request; calls from several threads are answered one after another."""
 
     def __init__(self, source: GraphSource, choice: BackendChoice) -> None:
@@ -60,18 +68,8 @@ class OpenVinoBackend:
         except (RuntimeError, MemoryError) as error:
             raise failure("OpenVINO", error) if is_memory(error) else _unreadable(source, choice, error) from error
         check_tensors(source, _names(compiled.inputs), _names(compiled.outputs))
-        self._part = source.part
+        super().__init__(source.part)
         self._lock = threading.Lock()
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """The tensors that `run` wants."""
-        return self._part.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """The tensors that `run` returns."""
-        return self._part.outputs
 
     def run(self, tensors: Mapping[str, Tensor], keep_on_device: Collection[str] = ()) -> dict[str, Tensor]:
         """Run the graph once."""

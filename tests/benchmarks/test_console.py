@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 from medsam_edge.benchmarks.console import explain, named, progress, say, show
-from medsam_edge.runtime.backends import choose
-from medsam_edge.runtime.backends.choose import BackendStatus
 from medsam_edge.runtime.errors import BoxError, BundleError, MissingExtraError, UsageError
 from medsam_edge.runtime.schema import to_plain
 from rich.text import Text
@@ -104,19 +102,6 @@ def test_progress_is_a_bar_on_a_terminal(capsys: Capture, monkeypatch: pytest.Mo
     assert out == ""
     assert "1/2" in err
     assert "the second" in err
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    def pretend(*names: str) -> None:
-        def status(name: str) -> BackendStatus:
-            here = name in names
-            hint = None if here else choose.install_hint(choose.EXTRAS[name])
-            return BackendStatus(name, "1" if here else None, (), hint)
-
-        monkeypatch.setattr(choose, "status", status)
-
-    return pretend
 
 
 def test_no_name_means_every_backend_that_is_here(here: Callable[..., None]) -> None:

@@ -11,19 +11,6 @@ from medsam_edge.runtime.errors import MissingExtraError, UsageError
 from medsam_edge.runtime.manifest import PartSpec
 
 
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    def pretend(*names: str) -> None:
-        def status(name: str) -> BackendStatus:
-            here = name in names
-            hint = None if here else choose.install_hint(choose.EXTRAS[name])
-            return BackendStatus(name, "1" if here else None, (), hint)
-
-        monkeypatch.setattr(choose, "status", status)
-
-    return pretend
-
-
 @pytest.mark.parametrize(
     ("text", "choice"),
     [
