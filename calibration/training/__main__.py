@@ -15,7 +15,7 @@ from .loop import Plan, train
 def main(
     out: Annotated[Path, typer.Option(help="Folder for the state, the log and the finished checkpoint.")],
     cases: Annotated[Path | None, typer.Option(help="Case folder; its `calibration` split is trained on.")] = None,
-    steps: Annotated[int, typer.Option(help="Steps of 4 images with 4 boxes each.")] = 9400,
+    steps: Annotated[int, typer.Option(help="Steps of 4 images with 4 boxes each.")] = 8600,
     seed: Annotated[int, typer.Option(help="Seed of weights, samples and order.")] = 0,
     device: Annotated[str, typer.Option(help="`cpu`, or `cuda` for a GPU.")] = "cpu",
 ) -> None:
