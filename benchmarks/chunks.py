@@ -16,7 +16,6 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from ..runtime.backends.choose import available
 from ..runtime.cases import read_case
 from ..runtime.predictor import MAX_BOXES, load
 from ..runtime.types import Case
@@ -35,19 +34,18 @@ def main(
     bundle: Annotated[Path, typer.Argument(help="A bundle.")],
     case: Annotated[Path, typer.Argument(help="A challenge .npz with many boxes.")],
     rounds: Annotated[int, typer.Option(min=1)] = 20,
-    backend: Annotated[list[str] | None, typer.Option(help="Default: all here.")] = None,
+    backend: Annotated[str, typer.Option(help="One at a time: the peak of a process never falls again.")] = "auto",
 ) -> None:
-    """Print one line for each backend and chunk size."""
+    """Print one line for each chunk size."""
     read = read_case(case)
-    for name in backend or available():
-        rows = measure(bundle, name, read, (1, MAX_BOXES, len(read.boxes)), rounds)
-        singly = np.median(rows[0].seconds)
-        for row in rows:
-            middle = float(np.median(row.seconds))
-            print(
-                f"{name}: {len(read.boxes)} boxes, {row.max_boxes} per call: {middle * 1e3:.0f} ms, "
-                f"{middle / singly:.2f} of one by one, peak memory +{row.growth_mib:.0f} MiB, n {rounds}"
-            )
+    rows = measure(bundle, backend, read, (1, MAX_BOXES, len(read.boxes)), rounds)
+    singly = np.median(rows[0].seconds)
+    for row in rows:
+        middle = float(np.median(row.seconds))
+        print(
+            f"{len(read.boxes)} boxes, {row.max_boxes} per call: {middle * 1e3:.0f} ms, "
+            f"{middle / singly:.2f} of one by one, peak memory +{row.growth_mib:.0f} MiB, n {rounds}"
+        )
 
 
 def measure(bundle: Path, backend: str, case: Case, sizes: Sequence[int], rounds: int) -> tuple[ChunkRow, ...]:

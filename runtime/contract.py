@@ -40,7 +40,8 @@ def check_contract(manifest: Manifest, image_size: int) -> dict[str, PartSpec]:
         BundleError: If a part is missing, or its tensors are others.
     """
     parts = {part.name: part for part in manifest.parts}
-    wanted = (encoder_part(image_size, manifest.embedding_size), decoder_part(manifest.embedding_size))
+    grid, channels = manifest.embedding_size, _channels(parts.get("encoder"))
+    wanted = (encoder_part(image_size, grid, channels), decoder_part(grid, channels))
     if not 1 <= image_size <= MAX_IMAGE_SIZE:
         raise _broken(f"an image_size of at most {MAX_IMAGE_SIZE}", str(image_size))
     for part in wanted:
@@ -49,6 +50,13 @@ def check_contract(manifest: Manifest, image_size: int) -> dict[str, PartSpec]:
         if parts[part.name] != part:
             raise _broken(f"the {part.name} as {_text(part)}", _text(parts[part.name]))
     return {part.name: part for part in wanted}
+
+
+def _channels(encoder: PartSpec | None) -> int:
+    """Read C off the manifest: 256 in every published SAM, and both parts have to agree on it."""
+    shape = encoder.outputs[0].shape if encoder is not None and encoder.outputs else ()
+    channels = shape[1] if len(shape) == 4 else None
+    return channels if isinstance(channels, int) else 256
 
 
 def _text(part: PartSpec) -> str:

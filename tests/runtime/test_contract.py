@@ -43,6 +43,13 @@ def test_an_embedding_of_another_size_is_refused(manifest: Manifest) -> None:
         check_contract(replace(manifest, embedding_size=16), 64)
 
 
+def test_another_width_is_fine_where_both_parts_agree_on_it(manifest: Manifest) -> None:
+    narrow = (encoder_part(64, 8, 64), decoder_part(8, 64))
+    assert check_contract(replace(manifest, parts=narrow), 64) == {part.name: part for part in narrow}
+    with pytest.raises(BundleError, match="the decoder as"):
+        check_contract(replace(manifest, parts=(narrow[0], decoder_part(8))), 64)
+
+
 def test_a_size_that_would_exhaust_the_memory_is_refused(manifest: Manifest) -> None:
     large = MAX_IMAGE_SIZE + 1
     parts = (encoder_part(large, manifest.embedding_size), decoder_part(manifest.embedding_size))
