@@ -11,7 +11,8 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip "setuptools>=77"
-	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[ort,openvino,export,dev]"
+	@echo "Installing; PyTorch and the inference libraries are some hundred megabytes …"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[ort,openvino,export,dev]"
 	touch $(STAMP)
 
 # A strict editable install mirrors the tree as medsam_edge/, which is where the type checker looks; it has to be

@@ -97,7 +97,10 @@ def segment(
     out: Annotated[Path, typer.Option(help="Folder for label maps, overlays and reports.")] = Path("segmented"),
     box: Annotated[list[str] | None, typer.Option(help="x_min,y_min,x_max,y_max in pixels; repeat for more.")] = None,
     boxes_from: Annotated[
-        Path | None, typer.Option(help="A label map, or a folder of them, to take boxes from.")
+        Path | None,
+        typer.Option(
+            help="Take boxes from a label map, or a folder with one per image. An .npz with boxes needs none."
+        ),
     ] = None,
     backend: Annotated[str, typer.Option(help="auto, onnxruntime, openvino, openvino:GPU, …")] = "auto",
     as_json: AsJson = False,

@@ -53,6 +53,8 @@ def verify_tables(report: VerifyReport) -> RenderableType:
     parts.append(checks_tables("Same model", found, report.gating))
     parts += [_mask_table(one) for one in report.backends if one.masks]
     parts += [_task_table(one) for one in report.backends if one.tasks]
+    if any(one.tasks for one in report.backends):
+        parts.append(Text("No gate: it says how good the model is, not whether the bundle is still the model.", "dim"))
     return Stack(*parts)
 
 
@@ -73,9 +75,16 @@ def written_lines(results: Iterable[Written]) -> str:
     """Show what `segment` wrote: a line about each image, a line for each file, never broken inside a path."""
     lines = []
     for one in results:
-        lines.append(f"{one.image}: {one.objects} objects, {one.total_ms:.0f} ms")
+        lines.append(f"{one.image}: {_count(one)}, {one.total_ms:.0f} ms")
         lines += [f"  {path}" for path in (one.overlay, one.labels, one.report, one.segs) if path]
     return "\n".join(lines)
+
+
+def _count(one: Written) -> str:
+    boxes = "1 box" if one.objects == 1 else f"{one.objects} boxes"
+    if not one.empty:
+        return boxes
+    return f"{boxes}, {len(one.empty)} with an EMPTY mask: {', '.join(map(str, one.empty))}"
 
 
 def inspect_tables(bundle: Bundle) -> RenderableType:

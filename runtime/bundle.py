@@ -119,6 +119,9 @@ def _check_is_bundle(root: Path) -> None:
     mend = "name the folder that `medsam-edge export` wrote"
     if root.suffix == ".onnx" and root.is_file():
         mend = "an ONNX graph alone has no profile; export its checkpoint with `medsam-edge export`"
+    inside = sorted(path.parent.name for path in root.glob(f"*/{MANIFEST_NAME}")) if root.is_dir() else []
+    if inside:
+        mend = f"name the bundle inside: {root / inside[0]}"
     if root.is_dir():
         names = sorted(entry.name for entry in root.iterdir())[:5]
         found = f"the folder {root} with {', '.join(names)}" if names else f"the empty folder {root}"

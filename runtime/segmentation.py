@@ -25,10 +25,11 @@ RESULT_SCHEMA = "medsam-edge/segmented-image/1"
 
 @dataclass(frozen=True)
 class Written:
-    """One segmented image: how many objects, how long, by what, and the files."""
+    """One segmented image: how many boxes, the labels whose mask is empty, how long, by what, and the files."""
 
     image: str
     objects: int
+    empty: tuple[int, ...]
     total_ms: float
     served_by: ServedBy
     labels: str
@@ -96,6 +97,7 @@ def write_results(path: Path, image: Image, prompts: Prompts, prediction: Predic
     return Written(
         image=str(path),
         objects=len(prompts.boxes),
+        empty=tuple(index + 1 for index, mask in enumerate(prediction.masks) if not mask.any()),
         total_ms=total,
         served_by=prediction.served_by,
         labels=files["labels"],

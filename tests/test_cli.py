@@ -210,7 +210,7 @@ def test_demo_prints_what_it_found_and_fails_with_its_verification(
         say("working")
         bundle = open_bundle(source)
         bench = demo.bench(bundle, ["fake"], 1)
-        written = demo.Written("a.png", 1, 2.0, bench.backends[0].served_by, "l", "o", "r", None)
+        written = demo.Written("a.png", 1, (), 2.0, bench.backends[0].served_by, "l", "o", "r", None)
         return demo.DemoResult(str(out), demo.verify(bundle, ["fake"]), written, bench)
 
     monkeypatch.setattr("medsam_edge.benchmarks.console.named", lambda _: [])

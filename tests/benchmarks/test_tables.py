@@ -61,7 +61,7 @@ def bench_report(trained: bool = True, milliseconds: float = 12345.678, count: i
 
 def written(name: str = f"/data/{LONG}/{LONG}.png") -> Written:
     return Written(
-        name, 125, 123456.7, SERVED, f"{name}_labels.png", f"{name}_overlay.png", f"{name}_report.json", None
+        name, 125, (), 123456.7, SERVED, f"{name}_labels.png", f"{name}_overlay.png", f"{name}_report.json", None
     )
 
 
@@ -130,9 +130,15 @@ def test_a_percentile_without_support_is_a_dash() -> None:
 
 def test_a_path_that_was_written_can_be_copied_however_long_it_is() -> None:
     lines = tables.written_lines([written(), written("a.png")]).splitlines()
-    assert "a.png: 125 objects, 123457 ms" in lines
+    assert "a.png: 125 boxes, 123457 ms" in lines
     assert f"  {written().overlay}" in lines
     assert "  a.png_report.json" in lines
+
+
+def test_an_empty_mask_is_not_passed_over_in_silence() -> None:
+    some = replace(written("a.png"), empty=(8, 17))
+    assert tables.written_lines([some]).startswith("a.png: 125 boxes, 2 with an EMPTY mask: 8, 17, 123457 ms")
+    assert tables.written_lines([replace(written("a.png"), objects=1)]).startswith("a.png: 1 box, ")
 
 
 def test_a_bundle_fits(bundle: Bundle) -> None:

@@ -149,6 +149,21 @@ def test_the_report_says_how_much_of_an_object_another_one_covers(tmp_path: Path
     assert first["pixels"] == second["pixels"] == second["pixels_in_label_map"] > first["pixels_in_label_map"] == 0
 
 
+def test_a_box_in_which_nothing_is_found_is_named(
+    tmp_path: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = predictor._decoder.run
+
+    def blank(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401
+        found = run(*arguments, **named)
+        found["low_res_logits"].numpy()[1] = -9
+        return found
+
+    monkeypatch.setattr(predictor._decoder, "run", blank)
+    written = segment_one(predictor, save(tmp_path / "a.png", RGB), tmp_path / "out", boxes=[BOX, BOX, BOX])
+    assert (written.objects, written.empty) == (3, (2,))
+
+
 def test_boxes_come_from_one_source(tmp_path: Path, predictor: Predictor) -> None:
     mask, image = save(tmp_path / "m.png", LABELS), save(tmp_path / "a.png", RGB)
     with pytest.raises(UsageError, match="boxes from one source"):
