@@ -164,25 +164,6 @@ def test_a_box_in_which_nothing_is_found_is_named(
     assert (written.objects, written.empty) == (3, (2,))
 
 
-def test_boxes_come_from_one_source(tmp_path: Path, predictor: Predictor) -> None:
-    mask, image = save(tmp_path / "m.png", LABELS), save(tmp_path / "a.png", RGB)
-    with pytest.raises(UsageError, match="boxes from one source"):
-        segment_one(predictor, image, tmp_path / "out", boxes=[BOX], boxes_from=mask)
-
-
-def test_one_label_map_does_not_serve_two_images(tmp_path: Path, predictor: Predictor) -> None:
-    mask, images = save(tmp_path / "m.png", LABELS), [save(tmp_path / name, RGB) for name in ("a.png", "b.png")]
-    with pytest.raises(UsageError, match="a label map for each image; found one for 2 images"):
-        list(segment_files(predictor, images, tmp_path / "out", boxes_from=mask))
-
-
-@pytest.mark.parametrize("folder", [False, True])
-def test_an_image_is_not_its_own_label_map(tmp_path: Path, predictor: Predictor, folder: bool) -> None:
-    image = save(tmp_path / "in" / "a.png", GRAY)
-    with pytest.raises(UsageError, match="found the image itself"):
-        segment_one(predictor, image, tmp_path / "out", boxes_from=image.parent if folder else image)
-
-
 @pytest.mark.parametrize("given", ["mask", "folder", "image"])
 def test_a_result_never_replaces_what_a_person_brought(tmp_path: Path, predictor: Predictor, given: str) -> None:
     image, mask = save(tmp_path / "a.png", RGB), save(tmp_path / "a_labels.png", LABELS)
@@ -193,13 +174,6 @@ def test_a_result_never_replaces_what_a_person_brought(tmp_path: Path, predictor
     with pytest.raises(UsageError, match=r"results beside a_labels\.png, not over it"):
         list(segment_files(predictor, images, tmp_path, boxes, source))
     assert mask.read_bytes() == before
-
-
-def test_a_label_map_that_is_not_there_is_a_storage_error(tmp_path: Path, predictor: Predictor) -> None:
-    image = save(tmp_path / "a.png", RGB)
-    for name in ("none.png", "n" * 300):
-        with pytest.raises(StorageError):
-            segment_one(predictor, image, tmp_path / "out", boxes_from=tmp_path / name)
 
 
 def test_boxes_are_taken_from_the_labels_of_an_archive(tmp_path: Path, predictor: Predictor) -> None:
