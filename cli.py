@@ -27,12 +27,17 @@ Backends = Annotated[
 
 @app.command()
 def export(
-    checkpoint: Annotated[
-        str, typer.Argument(help="A .pth or .safetensors file, or the word `demo`.", metavar="CHECKPOINT")
-    ],
     out: Annotated[Path, typer.Option(help="The bundle's folder: new, empty, or a bundle to replace.")],
+    checkpoint: Annotated[
+        str | None,
+        typer.Argument(help="A .pth, .safetensors, SamModel folder, or the word `demo`.", metavar="CHECKPOINT"),
+    ] = None,
+    random_weights: Annotated[
+        str | None, typer.Option(help="Instead of a checkpoint: random weights of this ARCH, for latency only.")
+    ] = None,
     profile: Annotated[
-        str | None, typer.Option(help="How images are prepared: `medsam`. Weights do not say it.")
+        str | None,
+        typer.Option(help="How images are prepared: medsam, litemedsam, litemedsam-slicer. Weights do not say it."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -47,11 +52,12 @@ def export(
     require_extra("export")
     from medsam_edge.benchmarks.cases import golden_cases
     from medsam_edge.benchmarks.tables import checks_tables
-    from medsam_edge.export.demo_checkpoint import checkpoint_path
     from medsam_edge.export.pipeline import export_bundle
+    from medsam_edge.export.random_weights import chosen
 
-    result = export_bundle(checkpoint_path(checkpoint), out, golden_cases(), profile, say)
-    show("export", result, as_json, lambda: checks_tables(f"{result.bundle} written", result.parity))
+    result = export_bundle(chosen(checkpoint, random_weights), out, golden_cases(), profile, say)
+    gating = result.manifest.model.trained
+    show("export", result, as_json, lambda: checks_tables(f"{result.bundle} written", result.parity, gating))
 
 
 @app.command()

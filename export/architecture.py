@@ -4,22 +4,22 @@ Source of the layout: segment_anything/build_sam.py. Everything but the decoder'
 shapes cannot tell, MedSAM from plain SAM, is the profile's business.
 """
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 
 from ..runtime.errors import CheckpointError
 from ..runtime.store import MAX_GRAPH_BYTES
-from .models.config import SamConfig
+from .models.config import LITE_MEDSAM, MOBILE_SAM, Config, SamConfig, TinyVitConfig
 from .models.sam import Sam
 
 Tensors = Mapping[str, torch.Tensor]
 
-KNOWN = "SAM1-type with a ViT image encoder (MedSAM ViT-B, its fine-tunes, the demo)"
+KNOWN = "SAM1-type with a ViT or TinyViT image encoder (MedSAM, LiteMedSAM, their fine-tunes)"
 # Recognised, so that the message can name them; not exported.
 _FOREIGN = {
-    "vision_encoder.": "a Hugging Face SamModel",
-    "image_encoder.patch_embed.seq.": "TinyViT (LiteMedSAM or MobileSAM)",
     "image_encoder.backbone.": "EfficientViT-SAM (MedficientSAM, DAFT)",
     "image_encoder.features.": "RepViT (Rep-MedSAM)",
     "image_encoder.trunk.": "the SAM 2 family (MedSAM2)",
@@ -27,18 +27,22 @@ _FOREIGN = {
 }
 _BLOCKS = "image_encoder.blocks."
 _POSITIONS = "image_encoder.pos_embed"
+_TINY_PATCH = "image_encoder.patch_embed.seq.0.c.weight"
+# MobileSAM's files bring TinyViT's classification head, and every batch normalisation a counter: nothing computes them.
+_UNUSED = ("image_encoder.norm_head.", "image_encoder.head.")
+_COUNTER = ".num_batches_tracked"
 # What reading sizes off tensors raises where a tensor is missing or of a shape that no such network has.
 _MALFORMED = (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError, RuntimeError)
 
 
-def config_of(tensors: Tensors) -> SamConfig:
+def config_of(tensors: Tensors) -> Config:
     """Read the configuration off the shapes.
 
     Raises:
         CheckpointError: If this is no SAM1-type model; the message names the keys that were seen.
     """
     try:
-        return _config_of(tensors)
+        return _tiny_vit(tensors) if _TINY_PATCH in tensors else _config_of(tensors)
     except _MALFORMED as error:
         raise _unknown(tensors, error) from error
 
@@ -51,6 +55,7 @@ def model_of(tensors: Tensors) -> Sam:
             tensor holds integers, NaN or infinity, or the encoder is larger than one ONNX file may be.
     """
     config = config_of(tensors)
+    tensors = {name: value for name, value in tensors.items() if not name.startswith(_UNUSED)}
     try:
         with torch.device("meta"):
             model = Sam(config)
@@ -99,14 +104,38 @@ def _config_of(tensors: Tensors) -> SamConfig:
     return config
 
 
+def _tiny_vit(tensors: Tensors) -> TinyVitConfig:
+    """Tell LiteMedSAM from MobileSAM by the patch embedding; sizes of the stages are read off the shapes."""
+    known = LITE_MEDSAM if tensors[_TINY_PATCH].shape[-1] == 1 else MOBILE_SAM
+    stages = [f"image_encoder.layers.{index}.blocks" for index in range(len(known.widths))]
+    biases = [tensors[f"{stage}.0.attn.attention_biases"].shape for stage in stages[1:]]
+    convolutions = tensors[f"{stages[0]}.0.conv3.c.weight"].shape[0]
+    return replace(
+        known,
+        widths=(convolutions, *(len(tensors[f"{stage}.0.mlp.fc2.bias"]) for stage in stages[1:])),
+        depths=tuple(_blocks_below(tensors, stage) for stage in stages),
+        heads=(known.heads[0], *(shape[0] for shape in biases)),
+        windows=(known.windows[0], *(math.isqrt(shape[1]) for shape in biases)),
+        prompt_dim=tensors["prompt_encoder.no_mask_embed.weight"].shape[1],
+        decoder_mlp_dim=len(tensors["mask_decoder.transformer.layers.0.mlp.lin1.bias"]),
+    )
+
+
+def _blocks_below(tensors: Tensors, stage: str) -> int:
+    return 1 + max(
+        int(name.removeprefix(f"{stage}.").split(".")[0]) for name in tensors if name.startswith(f"{stage}.")
+    )
+
+
 def _unknown(tensors: Tensors, error: Exception) -> CheckpointError:
     name = next((name for prefix, name in _FOREIGN.items() if any(key.startswith(prefix) for key in tensors)), None)
     if name is not None:
         return CheckpointError(KNOWN, f"{name}, which this version does not export", "use one of the former")
     whole = "export the state dict of the whole model under the authors' keys"
-    if _POSITIONS in tensors:
+    mark = next((name for name in (_POSITIONS, _TINY_PATCH) if name in tensors), None)
+    if mark is not None:
         reason = f"no {error.args[0]}" if isinstance(error, KeyError) else f"shapes that do not fit together: {error}"
-        return CheckpointError(KNOWN, f"{_POSITIONS}, but {reason}", whole)
+        return CheckpointError(KNOWN, f"{mark}, but {reason}", whole)
     seen = ", ".join(list(tensors)[:4])
     return CheckpointError(
         f"{KNOWN}, with keys such as {_POSITIONS}",
@@ -131,7 +160,11 @@ def _check_keys(wanted: Mapping[str, tuple[int, ...]], tensors: Tensors) -> None
 
 
 def _check_values(tensors: Tensors) -> None:
-    other = [f"{name} ({tensor.dtype})" for name, tensor in tensors.items() if not tensor.is_floating_point()]
+    other = [
+        f"{name} ({tensor.dtype})"
+        for name, tensor in tensors.items()
+        if not tensor.is_floating_point() and not name.endswith(_COUNTER)
+    ]
     if other:
         raise CheckpointError(
             "floating-point weights", f"{len(other)} tensors of other types: {other[0]}", "export the unquantised model"

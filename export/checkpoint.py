@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from ..runtime.errors import CheckpointError, StorageError
 from ..runtime.files import open_file, temporary_folder
+from .hugging_face import authors_keys, weight_files
 
 SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 PREFIXES = ("module.", "model.", "sam.")
@@ -29,11 +30,12 @@ class Checkpoint:
     """Weights as the user has them.
 
     Attributes:
-        path: The file.
-        sha256: Hash of the file's bytes.
+        path: The file, or Transformers' folder.
+        sha256: Hash of the file's bytes; of the hashes of its files where there are several.
         weights_sha256: Hash of names, shapes and float32 values: the same for every way of saving the same weights.
         tensors: State dict, prefixes stripped, floating tensors as float32.
         profile: The profile that the file states about itself (safetensors metadata `profile`), or None.
+        trained: False for random weights: their masks prove nothing, their latency does.
     """
 
     path: Path
@@ -41,6 +43,7 @@ class Checkpoint:
     weights_sha256: str
     tensors: dict[str, torch.Tensor]
     profile: str | None = None
+    trained: bool = True
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -50,18 +53,27 @@ def read_checkpoint(path: Path) -> Checkpoint:
         StorageError: If the file is not there or cannot be read.
         CheckpointError: If it is no checkpoint, is damaged, or holds code.
     """
-    file_hash, profile = _hash_file(path), None
+    files = weight_files(path) if path.is_dir() else (path,)
+    hashes = [_hash_file(file) for file in files]
+    found: dict[str, torch.Tensor] = {}
+    for file in files:
+        found |= _read_tensors(file)
+    profile = _stated_profile(path) if path.suffix == ".safetensors" and path.is_file() else None
+    tensors = {name: _plain(tensor) for name, tensor in authors_keys(_unprefixed(found)).items()}
+    whole = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+    return Checkpoint(path, whole, weights_hash(tensors), tensors, profile)
+
+
+def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
     if path.suffix == ".safetensors":
-        tensors = _read_safetensors(path, path)
-        profile = _stated_profile(path)
-    elif path.suffix in SUFFIXES:
-        tensors = _read_pickle(path)
-    else:
-        raise CheckpointError(
-            f"a checkpoint ending in {', '.join(SUFFIXES)}", path.name, "name the file with the weights"
-        )
-    tensors = {name: _plain(tensor) for name, tensor in _unprefixed(tensors).items()}
-    return Checkpoint(path, file_hash, weights_hash(tensors), tensors, profile)
+        return _read_safetensors(path, path)
+    if path.suffix in SUFFIXES:
+        return _read_pickle(path)
+    raise CheckpointError(
+        f"a checkpoint ending in {', '.join(SUFFIXES)}, or a SamModel folder",
+        path.name,
+        "name the file with the weights",
+    )
 
 
 def weights_hash(tensors: Mapping[str, torch.Tensor]) -> str:

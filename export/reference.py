@@ -12,7 +12,8 @@ from ..runtime.errors import UsageError
 from ..runtime.golden import Golden
 from ..runtime.manifest import Manifest
 from ..runtime.predictor import MAX_BOXES
-from ..runtime.profile import Profile, boxes_to_encoder, masks_from_logits, preprocess
+from ..runtime.profile import Profile
+from ..runtime.profile_steps import boxes_to_encoder, masks_from_logits, preprocess
 from ..runtime.types import AnyArray, Boxes, Case, Image
 from .architecture import model_of
 from .checkpoint import read_checkpoint

@@ -21,7 +21,8 @@ from .contract import check_contract
 from .errors import DeviceMemoryError, ParityError, UsageError
 from .images import as_image
 from .manifest import PartSpec
-from .profile import Profile, boxes_to_encoder, masks_from_logits, preprocess
+from .profile import Profile
+from .profile_steps import boxes_to_encoder, masks_from_logits, preprocess
 from .types import AnyArray, Boxes, Logits, Masks
 
 MAX_BOXES = 16

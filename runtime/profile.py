@@ -6,30 +6,24 @@ in another language. Knows nothing about backends, files or where the weights ca
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from .errors import ArtefactError, BoxError, ParityError, UsageError
-from .resize import bilinear_above, resize_cubic_antialias
-from .types import Boxes, Image, Logits, Masks
+from .errors import ArtefactError, UsageError
 
 # Every value that this toolkit can carry out. A new profile adds a value here and an arm in the step it
 # changes.
 VOCABULARY: dict[str, tuple[str | int, ...]] = {
-    "name": ("medsam",),
+    "name": ("medsam", "litemedsam", "litemedsam-slicer"),
     "version": (1,),
-    "resize": ("stretch",),
-    "kernel": ("cubic-spline-antialias",),
+    "resize": ("stretch", "longest side, pad right and bottom with the minimum"),
+    "kernel": ("cubic-spline-antialias", "area"),
     "channel_rule": ("rgb, grey repeated",),
-    "rounding": ("clip to input range, truncate",),
+    "rounding": ("clip to input range, truncate", "nearest"),
     "normalisation": ("min-max, in graph",),
-    "box_rule": ("scale, float32",),
-    "mask_rule": ("sigmoid, bilinear, above threshold",),
+    "box_rule": ("scale, float32", "scale by longest side, truncate"),
+    "mask_rule": ("sigmoid, bilinear, above threshold", "crop, bilinear, sigmoid above threshold"),
 }
-MASKS_AT_ONCE = 16  # of probabilities held in memory; the masks themselves are the caller's to hold
 
 
 @dataclass(frozen=True)
@@ -40,8 +34,9 @@ class Profile:
         name: Whose preprocessing this is.
         version: Grows when the meaning of a value changes.
         image_size: S, the side of the encoder's input in pixels.
-        resize: How the image meets the square: "stretch" scales each axis by its own factor.
-        kernel: The interpolation; its exact form is `resize_cubic_antialias`.
+        resize: How the image meets the square: "stretch" scales each axis by its own factor; "longest side" keeps the
+            aspect. Padding is the resized image's own minimum, which min-max turns into 0.
+        kernel: The interpolation; exact forms are `resize_cubic_antialias` and `resize_area`.
         channel_rule: What the channels are.
         rounding: How resized values become uint8.
         normalisation: How and where grey levels are normalised.
@@ -69,7 +64,7 @@ class Profile:
         for field, known in VOCABULARY.items():
             value = getattr(self, field)
             if type(value) is not type(known[0]) or value not in known:
-                raise _unknown(field, value)
+                raise unknown(field, value)
         if type(self.image_size) is not int or self.image_size < 1:
             raise _malformed("an image_size that is a positive integer", repr(self.image_size))
         if type(self.threshold) is not float or not 0 < self.threshold < 1:
@@ -120,6 +115,41 @@ def medsam(image_size: int = 1024) -> Profile:
     )
 
 
+def litemedsam(image_size: int = 256) -> Profile:
+    """The contract of CVPR24_LiteMedSAM_infer.py of bowang-lab/MedSAM, branch LiteMedSAM.
+
+    Args:
+        image_size: S; 256 for the published weights.
+
+    Raises:
+        UsageError: If the size is not a positive integer.
+    """
+    return replace(
+        medsam(image_size),
+        name="litemedsam",
+        resize="longest side, pad right and bottom with the minimum",
+        kernel="area",
+        rounding="nearest",
+        box_rule="scale by longest side, truncate",
+        mask_rule="crop, bilinear, sigmoid above threshold",
+    )
+
+
+def litemedsam_slicer(image_size: int = 256) -> Profile:
+    """The contract of MedSAMSlicer's engine classicmedsam.py: LiteMedSAM's weights fed as MedSAM's.
+
+    The same weights draw other masks than under `litemedsam`. Slices reach the plug-in's resize as floats, here as
+    uint8.
+
+    Args:
+        image_size: S; 256 for the published weights.
+
+    Raises:
+        UsageError: If the size is not a positive integer.
+    """
+    return replace(medsam(image_size), name="litemedsam-slicer")
+
+
 def profile_named(name: str, image_size: int) -> Profile:
     """The current version of a profile.
 
@@ -129,103 +159,16 @@ def profile_named(name: str, image_size: int) -> Profile:
     match name:
         case "medsam":
             return medsam(image_size)
+        case "litemedsam":
+            return litemedsam(image_size)
+        case "litemedsam-slicer":
+            return litemedsam_slicer(image_size)
     known = ", ".join(map(str, VOCABULARY["name"]))
     raise UsageError(f"a profile name among: {known}", repr(name), "choose one of these names")
 
 
-def preprocess(profile: Profile, image: Image) -> npt.NDArray[np.uint8]:
-    """Make the encoder's input.
-
-    Args:
-        profile: The model's contract.
-        image: uint8 `(H, W, 3)`, RGB; grey images repeat their channel.
-
-    Returns:
-        uint8 `(1, 3, S, S)`, contiguous, not normalised.
-
-    Raises:
-        ImageError: If the image is not a non-empty uint8 `(H, W, 3)`.
-    """
-    match profile.resize, profile.kernel, profile.channel_rule, profile.rounding:
-        case "stretch", "cubic-spline-antialias", "rgb, grey repeated", "clip to input range, truncate":
-            resized = resize_cubic_antialias(image, profile.image_size)
-            return np.ascontiguousarray(resized.transpose(2, 0, 1)[None])
-    raise _unknown("resize", profile.resize)
-
-
-def boxes_to_encoder(profile: Profile, boxes: Boxes, image_hw: tuple[int, int]) -> Boxes:
-    """Carry boxes from the image's pixels to the encoder's.
-
-    Args:
-        profile: The model's contract.
-        boxes: `(N, 4)`, x_min, y_min, x_max, y_max in pixels of the image.
-        image_hw: Height and width of the image.
-
-    Returns:
-        float32 `(N, 4)`, contiguous. The decoder graph adds SAM's half pixel itself.
-
-    Raises:
-        BoxError: If the boxes are not `(N, 4)`.
-    """
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise BoxError("boxes (N, 4)", f"shape {boxes.shape}", "give x_min, y_min, x_max, y_max for each box")
-    match profile.box_rule:
-        case "scale, float32":
-            height, width = image_hw
-            # Divided first and in double, as MedSAM_Inference.py does: box / [W, H, W, H] * 1024.
-            relative = boxes / np.array([width, height, width, height], np.float64)
-            return (relative * profile.image_size).astype(np.float32)
-    raise _unknown("box_rule", profile.box_rule)
-
-
-def masks_from_logits(profile: Profile, low_res_logits: Logits, image_hw: tuple[int, int]) -> Masks:
-    """Draw the decoder's logits as masks of the image.
-
-    MedSAM interpolates probabilities, not logits: sigmoid first. The two orders differ along every boundary.
-
-    Args:
-        profile: The model's contract.
-        low_res_logits: float32 `(N, 1, h, w)`.
-        image_hw: Height and width of the image.
-
-    Returns:
-        bool `(N, H, W)`.
-
-    Raises:
-        UsageError: If the logits are not `(N, 1, h, w)`.
-        ParityError: If a logit is NaN or infinite.
-    """
-    if low_res_logits.ndim != 4 or low_res_logits.shape[1] != 1:
-        shape = str(low_res_logits.shape)
-        raise UsageError("logits (N, 1, h, w)", f"shape {shape}", "give the decoder's low_res_logits as they are")
-    if not np.isfinite(low_res_logits).all():
-        raise ParityError(
-            "finite logits from the decoder",
-            f"{np.count_nonzero(~np.isfinite(low_res_logits))} that are NaN or infinite",
-            "run a graph of higher precision, or verify the bundle on this backend",
-        )
-    match profile.mask_rule:
-        case "sigmoid, bilinear, above threshold":
-            return _masks_of_probabilities(low_res_logits[:, 0], image_hw, profile.threshold)
-    raise _unknown("mask_rule", profile.mask_rule)
-
-
-def _masks_of_probabilities(logits: npt.NDArray[np.float32], image_hw: tuple[int, int], threshold: float) -> Masks:
-    masks = np.empty((len(logits), *image_hw), np.bool_)
-    for start in range(0, len(logits), MASKS_AT_ONCE):
-        chunk = slice(start, start + MASKS_AT_ONCE)
-        masks[chunk] = bilinear_above(_sigmoid(logits[chunk]), *image_hw, threshold)
-    return masks
-
-
-def _sigmoid(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """1 / (1 + exp(-x)) through tanh, which no finite logit overflows."""
-    half = np.float32(0.5)
-    result: npt.NDArray[np.float32] = half + half * np.tanh(half * logits.astype(np.float32))
-    return result
-
-
-def _unknown(field: str, value: object) -> ArtefactError:
+def unknown(field: str, value: object) -> ArtefactError:
+    """Return the error for a value that this toolkit cannot carry out."""
     known = " or ".join(repr(word) for word in VOCABULARY[field])
     return ArtefactError(
         f"a profile whose {field} is {known}",

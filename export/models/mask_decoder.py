@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .common import MLP, LayerNorm2d, MLPBlock, softmax_attention
-from .config import SamConfig
+from .config import Config
 
 
 class TokenAttention(nn.Module):
@@ -28,20 +28,21 @@ class TokenAttention(nn.Module):
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Map `(N or 1, Q, C)` against `(N or 1, K, C)` to `(N, Q, C)`."""
         q, k, v = (
-            self._split(layer(x)) for layer, x in ((self.q_proj, query), (self.k_proj, key), (self.v_proj, value))
+            self.split(layer(x)) for layer, x in ((self.q_proj, query), (self.k_proj, key), (self.v_proj, value))
         )
         mixed = softmax_attention((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1), v)
         out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
         return out
 
-    def _split(self, x: Tensor) -> Tensor:
+    def split(self, x: Tensor) -> Tensor:
+        """Map `(N, T, heads * D)` to `(N, heads, T, D)`."""
         return x.reshape(x.shape[0], x.shape[1], self.heads, -1).transpose(1, 2)
 
 
 class TwoWayBlock(nn.Module):
     """Self-attention of the tokens, tokens to image, an MLP, image to tokens."""
 
-    def __init__(self, config: SamConfig, first: bool) -> None:
+    def __init__(self, config: Config, first: bool) -> None:
         super().__init__()
         width, heads = config.prompt_dim, config.decoder_heads
         self.first = first
@@ -76,7 +77,7 @@ class TwoWayBlock(nn.Module):
 class TwoWayTransformer(nn.Module):
     """Two two-way blocks and a last look of the tokens at the image."""
 
-    def __init__(self, config: SamConfig) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__()
         self.layers = nn.ModuleList(TwoWayBlock(config, first=index == 0) for index in range(2))
         self.final_attn_token_to_image = TokenAttention(config.prompt_dim, config.decoder_heads, 2)
@@ -94,7 +95,7 @@ class TwoWayTransformer(nn.Module):
 class MaskDecoder(nn.Module):
     """Image embedding and box tokens to one mask and one IoU estimate per box."""
 
-    def __init__(self, config: SamConfig) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__()
         width = config.prompt_dim
         self.transformer = TwoWayTransformer(config)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .common import LayerNorm2d
-from .config import SamConfig
+from .config import Config
 
 
 class PositionEmbeddingRandom(nn.Module):
@@ -40,7 +40,7 @@ class PositionEmbeddingRandom(nn.Module):
 class PromptEncoder(nn.Module):
     """Boxes `(N, 4)` in encoder pixels to tokens `(N, 2, 256)`."""
 
-    def __init__(self, config: SamConfig) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__()
         width = config.prompt_dim
         self.image_size = config.image_size

@@ -7,19 +7,20 @@ They know the graph contract (docs/bundle.md) and no file format.
 import torch
 from torch import Tensor, nn
 
-from .config import SamConfig
+from .config import Config, SamConfig
 from .image_encoder import ImageEncoder
 from .mask_decoder import MaskDecoder
 from .prompt_encoder import PromptEncoder
+from .tiny_vit import TinyVit
 
 
 class Sam(nn.Module):
     """Image encoder, prompt encoder and mask decoder under the authors' names."""
 
-    def __init__(self, config: SamConfig) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.image_encoder = ImageEncoder(config)
+        self.image_encoder = ImageEncoder(config) if isinstance(config, SamConfig) else TinyVit(config)
         self.prompt_encoder = PromptEncoder(config)
         self.mask_decoder = MaskDecoder(config)
 

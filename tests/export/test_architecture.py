@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 from medsam_edge.export.architecture import config_of, model_of
-from medsam_edge.export.models.config import DEMO, MEDSAM_VIT_B, SamConfig
+from medsam_edge.export.models.config import DEMO, LITE_MEDSAM, MEDSAM_VIT_B, SamConfig, TinyVitConfig
 from medsam_edge.export.models.sam import Sam
 from medsam_edge.runtime.errors import CheckpointError, ExitCode
 
@@ -66,8 +66,6 @@ def test_an_unknown_architecture_is_refused_with_the_keys_that_were_seen() -> No
 @pytest.mark.parametrize(
     ("key", "name"),
     [
-        ("vision_encoder.pos_embed", "Hugging Face"),
-        ("image_encoder.patch_embed.seq.0.c.weight", "TinyViT"),
         ("image_encoder.backbone.stages.0.op_list.0.main.conv.weight", "EfficientViT-SAM"),
         ("image_encoder.features.0.0.c.weight", "RepViT"),
         ("image_encoder.trunk.pos_embed_window", "SAM 2"),
@@ -120,3 +118,43 @@ def test_weights_that_are_not_floats_are_refused(tensors: Tensors, dtype: torch.
 def test_weights_of_a_training_that_diverged_are_refused(tensors: Tensors, value: float) -> None:
     tensors["image_encoder.neck.0.weight"][0, 0] = value
     assert "image_encoder.neck.0.weight" in refusal(tensors)
+
+
+def lite_weights(config: TinyVitConfig = LITE_MEDSAM) -> Tensors:
+    with torch.device("meta"):
+        state = Sam(config).state_dict()
+    return {name: torch.zeros(value.shape, dtype=value.dtype) for name, value in state.items()}
+
+
+SMALL = replace(
+    LITE_MEDSAM,
+    widths=(8, 16, 24, 32),
+    depths=(1, 1, 2, 1),
+    heads=(1, 2, 3, 4),
+    windows=(7, 3, 5, 7),
+    decoder_mlp_dim=32,
+)
+
+
+@pytest.mark.parametrize("config", [SMALL, replace(SMALL, image_size=1024, patch_kernel=3)], ids=["lite", "mobile"])
+def test_a_tiny_vit_is_read_off_its_shapes(config: TinyVitConfig) -> None:
+    found = config_of(lite_weights(config))
+    assert isinstance(found, TinyVitConfig)
+    assert replace(found, heads=(1, *found.heads[1:])) == config
+
+
+def test_a_classification_head_is_left_out_and_counters_are_no_weights() -> None:
+    tensors = lite_weights(SMALL)
+    tensors["image_encoder.norm_head.weight"] = tensors["image_encoder.head.bias"] = torch.zeros(1)
+    assert any(name.endswith("num_batches_tracked") for name in tensors)
+    model = model_of(tensors)
+    assert not model.training
+
+
+@pytest.mark.parametrize(
+    "name", ["image_encoder.layers.1.blocks.0.attn.attention_biases", "image_encoder.neck.0.weight"]
+)
+def test_a_tiny_vit_without_a_tensor_is_refused(name: str) -> None:
+    tensors = lite_weights(SMALL)
+    del tensors[name]
+    assert name in refusal(tensors)

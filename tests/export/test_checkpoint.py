@@ -151,7 +151,11 @@ def absent(path: Path) -> None:
     pass
 
 
-@pytest.mark.parametrize("make", [absent, Path.mkdir, os.mkfifo], ids=["missing", "folder", "pipe"])
+def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    assert "config.json" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("make", [absent, os.mkfifo], ids=["missing", "pipe"])
 def test_what_is_no_file_is_a_storage_error(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "x.pth")
     refusal(tmp_path / "x.pth", StorageError)

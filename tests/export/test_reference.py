@@ -9,7 +9,8 @@ from medsam_edge.export.pipeline import ExportResult
 from medsam_edge.export.reference import Reference, reference_for
 from medsam_edge.runtime.errors import UsageError
 from medsam_edge.runtime.golden import decode_golden, encode_golden
-from medsam_edge.runtime.profile import masks_from_logits, medsam, preprocess
+from medsam_edge.runtime.profile import medsam
+from medsam_edge.runtime.profile_steps import masks_from_logits, preprocess
 from medsam_edge.runtime.types import Case
 from safetensors.torch import save_file
 

@@ -8,15 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from medsam_edge.runtime.errors import ArtefactError, BoxError, ExitCode, ImageError, ParityError, UsageError
-from medsam_edge.runtime.profile import (
-    VOCABULARY,
-    Profile,
-    boxes_to_encoder,
-    masks_from_logits,
-    medsam,
-    preprocess,
-    profile_named,
-)
+from medsam_edge.runtime.profile import VOCABULARY, Profile, litemedsam, medsam, profile_named
+from medsam_edge.runtime.profile_steps import boxes_to_encoder, masks_from_logits, preprocess, scaled_size
 from medsam_edge.runtime.types import AnyArray, Image, Logits
 
 
@@ -175,7 +168,7 @@ def test_the_published_model_is_the_default() -> None:
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(UsageError, match="medsam"):
-        profile_named("litemedsam", 256)
+        profile_named("medsam2", 256)
 
 
 @pytest.mark.parametrize("size", [0, -1, 1.5, True, "256"])
@@ -219,3 +212,56 @@ def test_missing_and_extra_fields_are_refused() -> None:
     for wrong in cases:
         with pytest.raises(ArtefactError, match="profile with the fields"):
             Profile.from_dict(wrong)
+
+
+SIZES = [(300, 211), (520, 696), (64, 80), (256, 100), (200, 200), (17, 256), (512, 512)]
+
+
+def lite_source(image: Image, side: int) -> AnyArray:
+    """LiteMedSAM's own steps with its own library: resize, normalise, pad with zeros."""
+    cv2 = pytest.importorskip("cv2")
+    scale = side / max(image.shape[:2])
+    height, width = (int(length * scale + 0.5) for length in image.shape[:2])
+    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.float64)
+    unit = (resized - resized.min()) / max(resized.max() - resized.min(), 1e-8)
+    padded: AnyArray = np.pad(unit, ((0, side - height), (0, side - width), (0, 0)))
+    return padded
+
+
+@pytest.mark.parametrize("hw", SIZES, ids=str)
+def test_litemedsam_sees_what_its_source_saw(hw: tuple[int, int]) -> None:
+    image = np.random.default_rng(1).integers(7, 250, (*hw, 3), np.uint8)
+    found = preprocess(litemedsam(), image)
+    assert (found.shape, found.dtype) == ((1, 3, 256, 256), np.uint8)
+    pixels = found[0].transpose(1, 2, 0).astype(np.float64)
+    unit = (pixels - pixels.min()) / (pixels.max() - pixels.min())
+    differing = np.abs(unit - lite_source(image, 256)) > 1e-9
+    assert differing.mean() < 1e-4
+
+
+def test_litemedsam_cuts_boxes_to_whole_pixels() -> None:
+    boxes = np.array([[10.9, 20.5, 110.0, 95.9], [0, 0, 200, 100]], np.float32)
+    expected = (boxes * (256 / 200)).astype(int)
+    np.testing.assert_array_equal(boxes_to_encoder(litemedsam(), boxes, (100, 200)), expected)
+
+
+@pytest.mark.parametrize("hw", SIZES, ids=str)
+def test_litemedsam_crops_and_interpolates_logits(hw: tuple[int, int]) -> None:
+    torch = pytest.importorskip("torch")
+    logits = np.random.default_rng(2).normal(0, 4, (3, 1, 256, 256)).astype(np.float32)
+    height, width = scaled_size(hw, 256)
+    cropped = torch.from_numpy(logits)[:, :, :height, :width]
+    expected = torch.sigmoid(torch.nn.functional.interpolate(cropped, hw, mode="bilinear"))[:, 0].numpy() > 0.5
+    assert_same_masks(masks_from_logits(litemedsam(), logits, hw), expected)
+
+
+def test_a_line_that_would_vanish_is_refused() -> None:
+    with pytest.raises(ImageError, match="of which a pixel is left at 256 pixels"):
+        preprocess(litemedsam(), np.zeros((1, 4000, 3), np.uint8))
+
+
+@pytest.mark.parametrize("name", ["medsam", "litemedsam", "litemedsam-slicer"])
+def test_a_profile_is_found_by_its_name_and_survives_json(name: str) -> None:
+    profile = profile_named(name, 256)
+    assert (profile.name, profile.image_size) == (name, 256)
+    assert Profile.from_dict(json.loads(json.dumps(profile.to_dict()))) == profile

@@ -1,0 +1,142 @@
+"""What a profile says, done: image to encoder input, boxes to encoder pixels, logits to masks.
+
+One `match` for each step, over the profile's closed vocabulary. It knows nothing of backends, files or weights.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import BoxError, ImageError, ParityError, UsageError
+from .profile import Profile, unknown
+from .resize import bilinear_above, resize_cubic_antialias
+from .resize_area import resize_area
+from .types import Boxes, Image, Logits, Masks
+
+MASKS_AT_ONCE = 16  # of probabilities held in memory; the masks themselves are the caller's to hold
+_Maps = npt.NDArray[np.float32]
+
+
+def preprocess(profile: Profile, image: Image) -> npt.NDArray[np.uint8]:
+    """Make the encoder's input.
+
+    Args:
+        profile: The model's contract.
+        image: uint8 `(H, W, 3)`, RGB; grey images repeat their channel.
+
+    Returns:
+        uint8 `(1, 3, S, S)`, contiguous, not normalised.
+
+    Raises:
+        ImageError: If the image is not a non-empty uint8 `(H, W, 3)`.
+    """
+    match profile.resize, profile.kernel, profile.channel_rule, profile.rounding:
+        case "stretch", "cubic-spline-antialias", "rgb, grey repeated", "clip to input range, truncate":
+            resized = resize_cubic_antialias(image, profile.image_size)
+            return np.ascontiguousarray(resized.transpose(2, 0, 1)[None])
+        case "longest side, pad right and bottom with the minimum", "area", "rgb, grey repeated", "nearest":
+            return _padded(image, profile.image_size)
+    raise unknown("resize", profile.resize)
+
+
+def boxes_to_encoder(profile: Profile, boxes: Boxes, image_hw: tuple[int, int]) -> Boxes:
+    """Carry boxes from the image's pixels to the encoder's.
+
+    Args:
+        profile: The model's contract.
+        boxes: `(N, 4)`, x_min, y_min, x_max, y_max in pixels of the image.
+        image_hw: Height and width of the image.
+
+    Returns:
+        float32 `(N, 4)`, contiguous. The decoder graph adds SAM's half pixel itself.
+
+    Raises:
+        BoxError: If the boxes are not `(N, 4)`.
+    """
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise BoxError("boxes (N, 4)", f"shape {boxes.shape}", "give x_min, y_min, x_max, y_max for each box")
+    match profile.box_rule:
+        case "scale, float32":
+            height, width = image_hw
+            # Divided first and in double, as MedSAM_Inference.py does: box / [W, H, W, H] * 1024.
+            relative = boxes / np.array([width, height, width, height], np.float64)
+            return (relative * profile.image_size).astype(np.float32)
+        case "scale by longest side, truncate":
+            truncated: Boxes = np.trunc(boxes * (profile.image_size / max(image_hw))).astype(np.float32)
+            return truncated
+    raise unknown("box_rule", profile.box_rule)
+
+
+def masks_from_logits(profile: Profile, low_res_logits: Logits, image_hw: tuple[int, int]) -> Masks:
+    """Draw the decoder's logits as masks of the image.
+
+    MedSAM interpolates probabilities, not logits: sigmoid first. The two orders differ along every boundary.
+
+    Args:
+        profile: The model's contract.
+        low_res_logits: float32 `(N, 1, h, w)`.
+        image_hw: Height and width of the image.
+
+    Returns:
+        bool `(N, H, W)`.
+
+    Raises:
+        UsageError: If the logits are not `(N, 1, h, w)`.
+        ParityError: If a logit is NaN or infinite.
+    """
+    if low_res_logits.ndim != 4 or low_res_logits.shape[1] != 1:
+        shape = str(low_res_logits.shape)
+        raise UsageError("logits (N, 1, h, w)", f"shape {shape}", "give the decoder's low_res_logits as they are")
+    if not np.isfinite(low_res_logits).all():
+        raise ParityError(
+            "finite logits from the decoder",
+            f"{np.count_nonzero(~np.isfinite(low_res_logits))} that are NaN or infinite",
+            "run a graph of higher precision, or verify the bundle on this backend",
+        )
+    match profile.mask_rule:
+        case "sigmoid, bilinear, above threshold":
+            return _drawn(_sigmoid, low_res_logits[:, 0], image_hw, profile.threshold)
+        case "crop, bilinear, sigmoid above threshold":
+            height, width = scaled_size(image_hw, low_res_logits.shape[-1])
+            cropped = np.ascontiguousarray(low_res_logits[:, 0, :height, :width])
+            # The sigmoid only grows, so it may as well be undone on the threshold.
+            return _drawn(_same, cropped, image_hw, math.log(profile.threshold / (1 - profile.threshold)))
+    raise unknown("mask_rule", profile.mask_rule)
+
+
+def scaled_size(image_hw: tuple[int, int], side: int) -> tuple[int, int]:
+    """Return height and width once the longest side is `side`, rounded half up as LiteMedSAM does."""
+    scale = side / max(image_hw)
+    return int(image_hw[0] * scale + 0.5), int(image_hw[1] * scale + 0.5)
+
+
+def _padded(image: Image, side: int) -> npt.NDArray[np.uint8]:
+    height, width = scaled_size((image.shape[0], image.shape[1]), side)
+    if not height or not width:
+        found = f"{image.shape[0]} x {image.shape[1]}"
+        raise ImageError(f"an image of which a pixel is left at {side} pixels", found, "crop it to the object")
+    resized = resize_area(image, height, width)
+    canvas = np.full((1, 3, side, side), resized.min(), np.uint8)
+    canvas[0, :, :height, :width] = resized.transpose(2, 0, 1)
+    return canvas
+
+
+def _drawn(step: Callable[[_Maps], _Maps], logits: _Maps, image_hw: tuple[int, int], threshold: float) -> Masks:
+    masks = np.empty((len(logits), *image_hw), np.bool_)
+    for start in range(0, len(logits), MASKS_AT_ONCE):
+        chunk = slice(start, start + MASKS_AT_ONCE)
+        masks[chunk] = bilinear_above(step(logits[chunk]), *image_hw, threshold)
+    return masks
+
+
+def _same(logits: _Maps) -> _Maps:
+    return logits
+
+
+def _sigmoid(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """1 / (1 + exp(-x)) through tanh, which no finite logit overflows."""
+    half = np.float32(0.5)
+    result: npt.NDArray[np.float32] = half + half * np.tanh(half * logits.astype(np.float32))
+    return result

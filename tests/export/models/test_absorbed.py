@@ -1,0 +1,41 @@
+import pytest
+import torch
+from medsam_edge.export.models.absorbed import FewToMany, ManyToFew, absorbed
+from medsam_edge.export.models.config import SamConfig
+from medsam_edge.export.models.mask_decoder import MaskDecoder, TokenAttention
+
+TINY = SamConfig(64, 8, 16, 2, 2, 32, 3, (1,), prompt_dim=32, decoder_mlp_dim=32)
+
+
+def drawn(*shape: int, seed: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.fixture
+def plain() -> TokenAttention:
+    torch.manual_seed(3)
+    return TokenAttention(32, 4, 2).double().requires_grad_(False)
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["own image", "shared image"])
+def test_few_tokens_that_look_at_many_see_the_same(plain: TokenAttention, shared: bool) -> None:
+    tokens, key, value = drawn(3, 7, 32, seed=0), drawn(3, 50, 32, seed=1), drawn(3, 50, 32, seed=2)
+    if shared:
+        key, value = key[:1], value[:1]
+    torch.testing.assert_close(FewToMany(plain)(tokens, key, value), plain(tokens, key, value))
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["own image", "shared image"])
+def test_many_tokens_that_look_at_few_see_the_same(plain: TokenAttention, shared: bool) -> None:
+    image, key, value = drawn(3, 50, 32, seed=0), drawn(3, 7, 32, seed=1), drawn(3, 7, 32, seed=2)
+    image = image[:1] if shared else image
+    torch.testing.assert_close(ManyToFew(plain)(image, key, value), plain(image, key, value))
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_the_whole_decoder_gives_the_same_numbers(count: int) -> None:
+    torch.manual_seed(4)
+    decoder = MaskDecoder(TINY).double().requires_grad_(False)
+    image, place, prompts = drawn(1, 32, 8, 8, seed=0), drawn(64, 32, seed=1), drawn(count, 2, 32, seed=2)
+    for found, wanted in zip(absorbed(decoder)(image, place, prompts), decoder(image, place, prompts), strict=True):
+        torch.testing.assert_close(found, wanted)
