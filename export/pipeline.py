@@ -78,7 +78,7 @@ def export_bundle(
         model = model_of(source.tensors)
         contract = profile_named(stated_profile(source, profile), model.config.image_size)
         say("exporting encoder and decoder to ONNX")
-        graphs = (export_encoder(model), export_decoder(model))
+        graphs = (export_encoder(model, contract), export_decoder(model))
         say(f"asking the source checkpoint about {len(cases)} golden cases")
         golden = [Reference(model, contract).answer(case) for case in cases]
         parity = dict(_checked(graphs, contract, golden, source.trained, say))
