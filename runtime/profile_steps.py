@@ -88,7 +88,9 @@ def boxes_to_encoder(profile: Profile, boxes: Boxes, image_hw: tuple[int, int]) 
             relative = boxes / np.array([width, height, width, height], np.float64)
             return (relative * profile.image_size).astype(np.float32)
         case "scale by longest side, truncate":
-            truncated: Boxes = np.trunc(boxes * (profile.image_size / max(image_hw))).astype(np.float32)
+            # In double, as the source: in float32, 97 * (64 / 97) is below 64 and would lose a pixel.
+            double = boxes.astype(np.float64) * (profile.image_size / max(image_hw))
+            truncated: Boxes = np.trunc(double).astype(np.float32)
             return truncated
         case "scale by resized sides, float32":
             # Each side by its own rounded factor and in double, as SamProcessor does.
