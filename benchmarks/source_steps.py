@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..runtime.backends.choose import install_hint
 from ..runtime.errors import MissingExtraError
 from ..runtime.types import AnyArray, Boxes, Image, Logits, Masks
 
@@ -153,7 +154,8 @@ def _longest_side(image_hw: tuple[int, int], side: int) -> tuple[int, int]:
 def _planes(resized: Image, side: int, value: int) -> AnyArray:
     height, width = resized.shape[:2]
     padding = ((0, side - height), (0, side - width), (0, 0))
-    return np.pad(resized, padding, constant_values=value).transpose(2, 0, 1)[None].copy()
+    padded: AnyArray = np.pad(resized, padding, constant_values=value)
+    return np.ascontiguousarray(padded.transpose(2, 0, 1)[None])
 
 
 def _tensor(logits: Logits) -> Any:  # noqa: ANN401 - torch may be absent
@@ -175,5 +177,5 @@ def _library(module: str) -> Any:  # noqa: ANN401
         return import_module(module)
     except ImportError as error:
         package = _PACKAGES.get(module, module)
-        found, remedy = f"{package} not installed", "pip install 'medsam-edge[dev]'"
-        raise MissingExtraError("the library that the profile is defined by", found, remedy) from error
+        expected, found = "the library that the profile is defined by", f"{package} not installed"
+        raise MissingExtraError(expected, found, install_hint("dev")) from error
