@@ -35,8 +35,8 @@ class Checkpoint:
         weights_sha256: Hash of names, shapes and float32 values: the same for every way of saving the same weights.
         tensors: State dict, prefixes stripped, floating tensors as float32.
         profile: The profile that the file states about itself (safetensors metadata `profile`), or None.
-        suggested_profile: The profile whose steps stand in a folder's `preprocessor_config.json`, or None. Nothing takes
-            it without a person's word.
+        suggested_profile: The profile whose steps stand in a folder's `preprocessor_config.json`, or None. Nothing
+            takes it without a person's word.
         trained: False for random weights: their masks prove nothing, their latency does.
     """
 

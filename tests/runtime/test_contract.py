@@ -6,7 +6,7 @@ from medsam_edge.runtime.bundle import open_bundle
 from medsam_edge.runtime.contract import MAX_IMAGE_SIZE, check_contract, decoder_part, encoder_part
 from medsam_edge.runtime.errors import BundleError
 from medsam_edge.runtime.manifest import Manifest, PartSpec, TensorSpec
-from medsam_edge.runtime.profile import medsam
+from medsam_edge.runtime.profile import medsam, medsam_hf_flaviagiammarino, medsam_hf_wanglab
 
 
 @pytest.fixture
@@ -21,6 +21,21 @@ def test_the_parts_of_a_sound_manifest_come_back(manifest: Manifest) -> None:
 def test_medsams_own_sizes() -> None:
     assert encoder_part(1024, 64).inputs == (TensorSpec("image", "uint8", (1, 3, 1024, 1024)),)
     assert decoder_part(64).outputs[0] == TensorSpec("low_res_logits", "float32", ("N", 1, 256, 256))
+
+
+def test_a_profile_that_pads_last_wants_a_second_input(manifest: Manifest) -> None:
+    padded = encoder_part(64, 8, valid_hw=True)
+    assert padded.inputs[1] == TensorSpec("valid_hw", "int32", (2,))
+    parts = (padded, manifest.parts[1])
+    assert check_contract(replace(manifest, parts=parts), medsam_hf_wanglab(64))["encoder"] == padded
+    assert check_contract(manifest, medsam_hf_flaviagiammarino(64))["encoder"] == manifest.parts[0]
+
+
+@pytest.mark.parametrize("takes", [True, False])
+def test_an_encoder_that_does_not_fit_its_profile_is_refused(manifest: Manifest, takes: bool) -> None:
+    parts = (encoder_part(64, 8, valid_hw=not takes), manifest.parts[1])
+    with pytest.raises(BundleError, match="valid_hw int32"):
+        check_contract(replace(manifest, parts=parts), medsam_hf_wanglab(64) if takes else medsam(64))
 
 
 def renamed(part: PartSpec) -> PartSpec:

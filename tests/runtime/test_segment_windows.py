@@ -80,7 +80,7 @@ def test_the_command_takes_a_name_or_numbers_that_begin_with_a_minus(
     done = cli("segment", tiny_bundle, scan, "--window", text, *given)
     assert done.returncode == 0, done.stderr
     assert report_of(str(tmp_path / "out" / "scan_report.json"))["window"]["name"] == text
-    assert json.loads(done.stdout)["data"][0]["window"]["low"] == -1350
+    assert json.loads(done.stdout)["results"][0]["window"]["low"] == -1350
 
 
 def test_the_command_refuses_an_unknown_window(
