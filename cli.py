@@ -37,7 +37,10 @@ def export(
     ] = None,
     profile: Annotated[
         str | None,
-        typer.Option(help="How images are prepared: medsam, litemedsam, litemedsam-slicer. Weights do not say it."),
+        typer.Option(
+            help="How images are prepared: medsam, litemedsam, litemedsam-slicer, medsam-hf-wanglab, "
+            "medsam-hf-flaviagiammarino. Weights do not say it."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -108,24 +111,31 @@ def segment(
             help="Take boxes from a label map, or a folder with one per image. An .npz with boxes needs none."
         ),
     ] = None,
+    window: Annotated[
+        str | None,
+        typer.Option(help="For gray of more than 8 bits: abdomen, lung, brain, mediastinum, mr, or CENTER,WIDTH."),
+    ] = None,
     backend: Annotated[str, typer.Option(help="auto, onnxruntime, openvino, openvino:GPU, …")] = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Draw a mask for each box in each image; all boxes of an image share one encoder run.
 
-    Images are 8-bit, gray or RGB. Example: medsam-edge segment vitb.bundle scan.png --box 95,255,190,350 --out masks
+    Images are 8-bit, gray or RGB; with --window, gray .npy, PNG or TIFF of more bits, such as CT in Hounsfield units.
+
+    Example: medsam-edge segment vitb.bundle scan.png --box 95,255,190,350 --out masks
     """
     from medsam_edge.benchmarks.console import named, progress, show
     from medsam_edge.benchmarks.tables import written_lines
     from medsam_edge.runtime.boxes import parse_box
     from medsam_edge.runtime.predictor import load
     from medsam_edge.runtime.segmentation import segment_files
+    from medsam_edge.runtime.windows import parse_window
 
     chosen = named([backend])[0]
-    boxes = [parse_box(text) for text in box or []]
+    boxes, shown = [parse_box(text) for text in box or []], parse_window(window) if window is not None else None
     with load(bundle, chosen) as predictor, progress("segmenting") as report:
         tell = lambda done, count: report("", done, count)  # noqa: E731
-        results = list(segment_files(predictor, images, out, boxes, boxes_from, tell))
+        results = list(segment_files(predictor, images, out, boxes, boxes_from, tell, shown))
     show("segment", results, as_json, lambda: written_lines(results))
 
 

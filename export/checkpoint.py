@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from ..runtime.errors import CheckpointError, StorageError
 from ..runtime.files import open_file, temporary_folder
-from .hugging_face import authors_keys, weight_files
+from .hugging_face import authors_keys, suggested_profile, weight_files
 
 SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 PREFIXES = ("module.", "model.", "sam.")
@@ -35,6 +35,8 @@ class Checkpoint:
         weights_sha256: Hash of names, shapes and float32 values: the same for every way of saving the same weights.
         tensors: State dict, prefixes stripped, floating tensors as float32.
         profile: The profile that the file states about itself (safetensors metadata `profile`), or None.
+        suggested_profile: The profile whose steps stand in a folder's `preprocessor_config.json`, or None. Nothing
+            takes it without a person's word.
         trained: False for random weights: their masks prove nothing, their latency does.
     """
 
@@ -44,6 +46,7 @@ class Checkpoint:
     tensors: dict[str, torch.Tensor]
     profile: str | None = None
     trained: bool = True
+    suggested_profile: str | None = None
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -61,7 +64,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     profile = _stated_profile(path) if path.suffix == ".safetensors" and path.is_file() else None
     tensors = {name: _plain(tensor) for name, tensor in authors_keys(_unprefixed(found)).items()}
     whole = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
-    return Checkpoint(path, whole, weights_hash(tensors), tensors, profile)
+    suggestion = suggested_profile(path) if path.is_dir() else None
+    return Checkpoint(path, whole, weights_hash(tensors), tensors, profile, suggested_profile=suggestion)
 
 
 def _read_tensors(path: Path) -> dict[str, torch.Tensor]:

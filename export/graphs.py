@@ -18,6 +18,8 @@ from torch import nn
 
 from ..runtime.contract import decoder_part, encoder_part
 from ..runtime.manifest import PartSpec
+from ..runtime.profile import Profile
+from .models.normalisation import min_max, normalisation_of
 from .models.sam import DecoderGraph, EncoderGraph, Sam
 
 OPSET = 18
@@ -33,13 +35,22 @@ class Graph:
     data: bytes
 
 
-def export_encoder(model: Sam) -> Graph:
-    """Export `image` uint8 `[1, 3, S, S]` to `image_embedding` float32 `[1, 256, E, E]`."""
+def export_encoder(model: Sam, profile: Profile | None = None) -> Graph:
+    """Export `image` uint8 `[1, 3, S, S]` to `image_embedding` float32 `[1, 256, E, E]`.
+
+    Args:
+        model: The network.
+        profile: Its normalisation goes into the graph, with a second input `valid_hw` where it takes one. None:
+            min-max.
+    """
     config = model.config
-    spec = encoder_part(config.image_size, config.grid, config.prompt_dim)
+    normalise = normalisation_of(profile) if profile else min_max
+    valid_hw = profile is not None and profile.takes_valid_hw
+    spec = encoder_part(config.image_size, config.grid, config.prompt_dim, valid_hw=valid_hw)
     side = config.image_size
     image = torch.arange(3 * side * side, dtype=torch.int64).remainder(251).to(torch.uint8)
-    return _export(EncoderGraph(model), (image.reshape(1, 3, side, side),), spec, None)
+    inputs = (image.reshape(1, 3, side, side), torch.tensor([side, side - 1], dtype=torch.int32))
+    return _export(EncoderGraph(model, normalise), inputs[: len(spec.inputs)], spec, None)
 
 
 def export_decoder(model: Sam) -> Graph:

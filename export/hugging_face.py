@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from ..runtime.errors import CheckpointError
+from ..runtime.errors import CheckpointError, StorageError
 from ..runtime.files import read_bytes
+from ..runtime.profile import MEAN_STD, Profile, medsam_hf_flaviagiammarino, medsam_hf_wanglab
 
 T = TypeVar("T")
 
@@ -20,6 +21,7 @@ COPY, ORIGINAL = (
     "shared_image_embedding.positional_embedding",
     "prompt_encoder.shared_embedding.positional_embedding",
 )
+RESAMPLE = {"pillow-bilinear": 2, "pillow-bicubic": 3}  # kernel to Pillow's number of it
 _CONFIG_BYTES = 1 << 20
 # In this order: what stands further down would also match what stands above it.
 _TO_AUTHORS = (
@@ -80,6 +82,40 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
 
 
 _MEND = "name the folder that `save_pretrained` wrote, or the file with the weights"
+
+
+def suggested_profile(folder: Path) -> str | None:
+    """Name the profile whose steps a folder's `preprocessor_config.json` states, or None if it states no known ones.
+
+    It says what Transformers would do with these weights, not what they were trained with: a suggestion to a person.
+    """
+    try:
+        stated = _read_json(folder, "preprocessor_config.json")
+    except (CheckpointError, StorageError):  # absent or damaged: then there is nothing to suggest
+        return None
+    steps = ("do_resize", "do_rescale", "do_pad")  # absent, they are done
+    usual = all(stated.get(step, True) is True for step in steps) and stated.get("rescale_factor", 1 / 255) == 1 / 255
+    if not usual or not _is_one_square(stated.get("size"), stated.get("pad_size")):
+        return None
+    profiles = (medsam_hf_wanglab(), medsam_hf_flaviagiammarino())
+    return next((profile.name for profile in profiles if _states(stated, profile)), None)
+
+
+def _is_one_square(size: object, pad: object) -> bool:
+    if not isinstance(size, dict) or not isinstance(pad, dict):
+        return False
+    side = size.get("longest_edge")
+    return isinstance(side, int) and pad.get("height") == pad.get("width") == side
+
+
+def _states(stated: dict[str, object], profile: Profile) -> bool:
+    """Whether kernel and normalisation are the profile's; mean and std mean nothing where they are not applied."""
+    if stated.get("resample") != RESAMPLE[profile.kernel]:
+        return False
+    if stated.get("do_normalize") is False:
+        return profile.normalisation == MEAN_STD
+    same = (stated.get("image_mean"), stated.get("image_std")) == (list(profile.mean or ()), list(profile.std or ()))
+    return stated.get("do_normalize") is True and same
 
 
 def _shards(folder: Path, index: str) -> tuple[Path, ...]:

@@ -78,7 +78,7 @@ def export_bundle(
         model = model_of(source.tensors)
         contract = profile_named(stated_profile(source, profile), model.config.image_size)
         say("exporting encoder and decoder to ONNX")
-        graphs = (export_encoder(model), export_decoder(model))
+        graphs = (export_encoder(model, contract), export_decoder(model))
         say(f"asking the source checkpoint about {len(cases)} golden cases")
         golden = [Reference(model, contract).answer(case) for case in cases]
         parity = dict(_checked(graphs, contract, golden, source.trained, say))
@@ -99,10 +99,14 @@ def stated_profile(source: Checkpoint, asked: str | None) -> str:
     """
     name = asked or source.profile
     if name is None:
+        remedy = "add --profile medsam if these are MedSAM weights or were fine-tuned with MedSAM's preprocessing"
+        if source.suggested_profile:
+            stated = f"its preprocessor_config.json states the steps of --profile {source.suggested_profile}"
+            remedy = f"{stated}: add that to draw what Transformers draws with this folder; or {remedy}"
         raise UsageError(
             "to know which preprocessing the weights were trained with",
             f"{source.path.name} does not say it, and shapes cannot tell MedSAM from plain SAM",
-            "add --profile medsam if these are MedSAM weights or were fine-tuned with MedSAM's preprocessing",
+            remedy,
         )
     return name
 

@@ -13,10 +13,11 @@ from ..runtime.golden import Golden
 from ..runtime.manifest import Manifest
 from ..runtime.predictor import MAX_BOXES
 from ..runtime.profile import Profile
-from ..runtime.profile_steps import boxes_to_encoder, masks_from_logits, preprocess
+from ..runtime.profile_steps import boxes_to_encoder, encoder_inputs, masks_from_logits
 from ..runtime.types import AnyArray, Boxes, Case, Image
 from .architecture import model_of
 from .checkpoint import read_checkpoint
+from .models.normalisation import normalisation_of
 from .models.sam import Sam
 
 
@@ -24,12 +25,13 @@ class Reference:
     """A torch model under a profile; answers cases as the authors' script would."""
 
     def __init__(self, model: Sam, profile: Profile) -> None:
-        self.model, self.profile = model, profile
+        self.model, self.profile, self.normalise = model, profile, normalisation_of(profile)
 
     def embed(self, image: Image) -> AnyArray:
         """Return the embedding `(1, 256, E, E)` of uint8 `(H, W, 3)`."""
         with torch.inference_mode():
-            return self.model.encode(torch.from_numpy(preprocess(self.profile, image))).numpy()
+            inputs = map(torch.from_numpy, encoder_inputs(self.profile, image).values())
+            return self.model.encode(*inputs, normalise=self.normalise).numpy()
 
     def decode(self, embedding: AnyArray, boxes: Boxes, image_hw: tuple[int, int]) -> tuple[AnyArray, AnyArray]:
         """Return logits `(N, 1, 4E, 4E)` and IoU `(N, 1)` for boxes in pixels of the image."""

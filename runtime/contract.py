@@ -6,15 +6,26 @@ come from anywhere. It knows nothing of graphs and backends.
 
 from .errors import BundleError
 from .manifest import Manifest, PartSpec, TensorSpec
+from .profile import Profile
 
 MAX_IMAGE_SIZE = 4096  # four times MedSAM's: a larger S in a manifest is damage, or an attempt to exhaust memory
 
 
-def encoder_part(image_size: int, grid: int, channels: int = 256) -> PartSpec:
-    """Return the encoder's interface: `image` uint8 `[1, 3, S, S]` to `image_embedding` float32 `[1, C, E, E]`."""
-    return PartSpec(
-        "encoder", (TensorSpec("image", "uint8", (1, 3, image_size, image_size)),), (_embedding(grid, channels),)
-    )
+VALID_HW = TensorSpec("valid_hw", "int32", (2,))
+
+
+def encoder_part(image_size: int, grid: int, channels: int = 256, *, valid_hw: bool = False) -> PartSpec:
+    """Return the encoder's interface: `image` uint8 `[1, 3, S, S]` to `image_embedding` float32 `[1, C, E, E]`.
+
+    Args:
+        image_size: S.
+        grid: E.
+        channels: C.
+        valid_hw: Whether padding is zeroed in the graph, which then takes `valid_hw` int32 `[2]`: height and width of
+            the image within the square (`Profile.takes_valid_hw`).
+    """
+    image = TensorSpec("image", "uint8", (1, 3, image_size, image_size))
+    return PartSpec("encoder", (image, VALID_HW) if valid_hw else (image,), (_embedding(grid, channels),))
 
 
 def decoder_part(grid: int, channels: int = 256) -> PartSpec:
@@ -33,15 +44,16 @@ def _embedding(grid: int, channels: int) -> TensorSpec:
     return TensorSpec("image_embedding", "float32", (1, channels, grid, grid))
 
 
-def check_contract(manifest: Manifest, image_size: int) -> dict[str, PartSpec]:
-    """Return the parts by name, once they are what a SAM1-type model with this image size has.
+def check_contract(manifest: Manifest, profile: Profile) -> dict[str, PartSpec]:
+    """Return the parts by name, once they are what a SAM1-type model under this profile has.
 
     Raises:
         BundleError: If a part is missing, or its tensors are others.
     """
     parts = {part.name: part for part in manifest.parts}
     grid, channels = manifest.embedding_size, _channels(parts.get("encoder"))
-    wanted = (encoder_part(image_size, grid, channels), decoder_part(grid, channels))
+    image_size, valid_hw = profile.image_size, profile.takes_valid_hw
+    wanted = (encoder_part(image_size, grid, channels, valid_hw=valid_hw), decoder_part(grid, channels))
     if not 1 <= image_size <= MAX_IMAGE_SIZE:
         raise _broken(f"an image_size of at most {MAX_IMAGE_SIZE}", str(image_size))
     for part in wanted:

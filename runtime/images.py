@@ -27,6 +27,7 @@ MAX_PIXELS = 8192 * 8192  # 64 megapixels: 192 MiB as RGB
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy", ".npz")
 
 WINDOW = (
+    "add --window abdomen, lung, brain, mediastinum, mr or CENTER,WIDTH to `segment` if it is gray; or "
     "window it to 8 bit first, as MedSAM's training images were "
     "(CT soft tissue: level 40, width 400, so clip to -160..240), scale to 0..255 and cast to uint8"
 )

@@ -5,7 +5,7 @@ files but the bundle, and nothing of how a backend computes.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,7 @@ from .errors import DeviceMemoryError, ParityError, UsageError
 from .images import as_image
 from .manifest import PartSpec
 from .profile import Profile
-from .profile_steps import boxes_to_encoder, masks_from_logits, preprocess
+from .profile_steps import boxes_to_encoder, encoder_inputs, masks_from_logits
 from .types import AnyArray, Boxes, Logits, Masks
 
 MAX_BOXES = 16
@@ -133,11 +133,20 @@ class Predictor:
         """
         start = time.perf_counter()
         checked = as_image(image)
-        tensor = HostTensor(preprocess(self.profile, checked))
+        inputs = encoder_inputs(self.profile, checked)
         middle = time.perf_counter()
-        embedding = self._encoder.run({"image": tensor}, keep_on_device=("image_embedding",))["image_embedding"]
+        embedding = self.encode(inputs)
         timings = Timings(preprocess_ms=_ms(start, middle), encode_ms=_ms(middle, time.perf_counter()))
         return Embedding(embedding, (checked.shape[0], checked.shape[1]), timings)
+
+    def encode(self, inputs: Mapping[str, AnyArray]) -> Tensor:
+        """Run the encoder alone on inputs as `encoder_inputs` makes them; `embed` is what most callers want.
+
+        Returns:
+            float32 `(1, 256, E, E)`, where the backend keeps it.
+        """
+        tensors = {name: HostTensor(array) for name, array in inputs.items()}
+        return self._encoder.run(tensors, keep_on_device=("image_embedding",))["image_embedding"]
 
     def predict(self, embedding: Embedding, boxes: npt.ArrayLike) -> Prediction:
         """Draw one mask per box on an encoded image.
@@ -175,6 +184,20 @@ class Predictor:
         timings = embedding.timings.plus(one.timings)
         return Prediction(one.masks, one.low_res_logits, one.iou_predictions, timings, one.served_by)
 
+    def decode(self, embedding: Tensor, prompts: Boxes) -> tuple[Logits, npt.NDArray[np.float32]]:
+        """Run the decoder alone on one chunk of boxes `(N, 4)`, in pixels of the encoder's square.
+
+        Returns:
+            Logits float32 `(N, 1, 4E, 4E)` and IoU estimates float32 `(N, 1)`.
+
+        Raises:
+            ParityError: If an estimate is NaN or infinite.
+        """
+        outputs = self._decoder.run({"image_embedding": embedding, "boxes": HostTensor(prompts)})
+        logits, iou = outputs["low_res_logits"].numpy(), outputs["iou_predictions"].numpy()
+        _check_finite(iou)
+        return logits, iou
+
     def close(self) -> None:
         """Release both graphs. May be called twice."""
         self._encoder.close()
@@ -195,10 +218,8 @@ class Predictor:
 
     def _decode_chunk(self, embedding: Embedding, prompts: Boxes) -> Prediction:
         start = time.perf_counter()
-        outputs = self._decoder.run({"image_embedding": embedding.tensor, "boxes": HostTensor(prompts)})
-        logits, iou = outputs["low_res_logits"].numpy(), outputs["iou_predictions"].numpy()
+        logits, iou = self.decode(embedding.tensor, prompts)
         middle = time.perf_counter()
-        _check_finite(iou)
         masks = masks_from_logits(self.profile, logits, embedding.image_hw)
         timings = Timings(decode_ms=_ms(start, middle), postprocess_ms=_ms(middle, time.perf_counter()))
         return Prediction(masks, logits, iou, timings, self.served_by)
@@ -245,7 +266,7 @@ def load(
     choice = resolve(backend)
     choice = replace(choice, threads=threads)
     profile = Profile.from_dict(opened.manifest.profile)
-    parts = check_contract(opened.manifest, profile.image_size)
+    parts = check_contract(opened.manifest, profile)
     encoder = open_backend(_source(opened, parts["encoder"]), choice)
     try:
         decoder = open_backend(_source(opened, parts["decoder"]), decoder_choice(choice))

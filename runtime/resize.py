@@ -103,7 +103,17 @@ def bilinear(maps: npt.NDArray[np.float32], height: int, width: int) -> npt.NDAr
     return result
 
 
-def bilinear_above(maps: npt.NDArray[np.float32], height: int, width: int, threshold: float) -> Masks:
+@dataclass(frozen=True)
+class Via:
+    """A way round: maps are first interpolated to `side` x `side`, of which the top left `crop_hw` is kept."""
+
+    side: int
+    crop_hw: tuple[int, int]
+
+
+def bilinear_above(
+    maps: npt.NDArray[np.float32], height: int, width: int, threshold: float, via: Via | None = None
+) -> Masks:
     """`bilinear(maps, height, width) > threshold`, without its float maps and without its idle work.
 
     A weighted mean of values that are all at or below the threshold is not above it, so only the tiles that
@@ -114,6 +124,7 @@ def bilinear_above(maps: npt.NDArray[np.float32], height: int, width: int, thres
         height: Rows of the result.
         width: Columns of the result.
         threshold: In the unit of the maps.
+        via: Interpolate twice, with a crop between; the two are one product of matrices, and no larger map exists.
 
     Returns:
         bool `(N, height, width)`. Beyond it, memory does not grow with N.
@@ -121,7 +132,7 @@ def bilinear_above(maps: npt.NDArray[np.float32], height: int, width: int, thres
     Raises:
         UsageError: If a side is below 1.
     """
-    rows, columns = _bilinear_axes(maps, height, width)
+    rows, columns = _bilinear_axes(maps, height, width, via)
     result = np.zeros((len(maps), height, width), np.bool_)
     for one, target in zip(maps, result, strict=True):
         above = one > threshold
@@ -220,7 +231,20 @@ def _mirror(index: npt.NDArray[np.intp], n: int) -> npt.NDArray[np.intp]:
 
 @lru_cache(maxsize=64)
 def _bilinear_axis(n: int, size: int) -> Axis:
-    """The two-tap matrix of `align_corners=False`.
+    return _blocks(*_bilinear_taps(n, size), BILINEAR_BLOCK, "float32")
+
+
+@lru_cache(maxsize=64)
+def _bilinear_axis_via(n: int, side: int, crop: int, size: int) -> Axis:
+    """The matrix from n samples to `side`, of which `crop` are kept, times that from `crop` to `size`: four taps."""
+    columns, weights = _bilinear_taps(n, side)
+    outer, shares = _bilinear_taps(crop, size)
+    both = weights[outer].astype(np.float64) * shares[:, :, None]
+    return _blocks(columns[outer].reshape(size, 4), both.reshape(size, 4), BILINEAR_BLOCK, "float32")
+
+
+def _bilinear_taps(n: int, size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
+    """The two taps of `align_corners=False`: `(size, 2)` samples and their weights.
 
     torch computes the coordinates in float32 with one rounding at the end (fused multiply and subtract); far
     from the origin, exact ones would differ by 2e-5 of a sample.
@@ -230,7 +254,7 @@ def _bilinear_axis(n: int, size: int) -> Axis:
     first = np.minimum(position.astype(np.intp), n - 1)
     t = position - first.astype(np.float32)
     columns = np.stack([first, np.minimum(first + 1, n - 1)], axis=1)
-    return _blocks(columns, np.stack([1 - t, t], axis=1), BILINEAR_BLOCK, "float32")
+    return columns, np.stack([1 - t, t], axis=1)
 
 
 def _blocks(columns: npt.NDArray[np.intp], weights: Floats, length: int, precision: str) -> Axis:
@@ -246,14 +270,20 @@ def _blocks(columns: npt.NDArray[np.intp], weights: Floats, length: int, precisi
     return tuple(blocks)
 
 
-def _bilinear_axes(maps: AnyArray, height: int, width: int) -> tuple[Axis, Axis]:
+def _bilinear_axes(maps: AnyArray, height: int, width: int, via: Via | None = None) -> tuple[Axis, Axis]:
     if min(height, width, *maps.shape[1:]) < 1 or maps.ndim != 3:
         raise UsageError(
             "maps (N, h, w) and a target of at least 1 x 1 pixel",
             f"maps {maps.shape} and a target of {height} x {width}",
             "give the maps of one image and that image's height and width",
         )
-    return _bilinear_axis(maps.shape[1], height), _bilinear_axis(maps.shape[2], width)
+    rows, columns = maps.shape[1:]
+    if via is None:
+        return _bilinear_axis(rows, height), _bilinear_axis(columns, width)
+    return (
+        _bilinear_axis_via(rows, via.side, via.crop_hw[0], height),
+        _bilinear_axis_via(columns, via.side, via.crop_hw[1], width),
+    )
 
 
 def _touching(axis: Axis, wanted: npt.NDArray[np.bool_]) -> Axis:

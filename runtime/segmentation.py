@@ -11,13 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import UsageError
+from .errors import ImageError, UsageError
 from .files import is_folder, list_folder, make_folder, same_file, write_together
 from .images import read_image
 from .outputs import json_bytes, label_map, overlay, png_bytes, segs_npz_bytes
 from .predictor import Prediction, Predictor, ServedBy
 from .prompts import Box, Prompts, check_sources, prompts_for
+from .raw_images import read_raw
 from .types import AnyArray, Image
+from .windows import AppliedWindow, Window, apply_window
 
 RESULTS = ("_labels.png", "_overlay.png", "_segs.npz", "_report.json")
 RESULT_SCHEMA = "medsam-edge/segmented-image/1"
@@ -25,7 +27,7 @@ RESULT_SCHEMA = "medsam-edge/segmented-image/1"
 
 @dataclass(frozen=True)
 class Written:
-    """One segmented image: how many boxes, the labels whose mask is empty, how long, by what, and the files."""
+    """One segmented image: how many boxes, the labels whose mask is empty, how long, by what, files, window if any."""
 
     image: str
     objects: int
@@ -36,6 +38,7 @@ class Written:
     overlay: str
     report: str
     segs: str | None
+    window: AppliedWindow | None = None
 
 
 def segment_files(
@@ -45,6 +48,7 @@ def segment_files(
     boxes: Sequence[Box] = (),
     boxes_from: Path | None = None,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
+    window: Window | None = None,
 ) -> Iterator[Written]:
     """Segment images one after another.
 
@@ -56,6 +60,7 @@ def segment_files(
         boxes_from: A label map, or a folder with one of the same stem for each image. None, and no `boxes`: an .npz
             brings its own.
         progress: Told the images done and how many there are.
+        window: Turns gray images of more than 8 bits into 8; None takes 8-bit images only.
 
     Raises:
         UsageError: If two images would write the same files, a result would replace an input, or boxes come from two
@@ -67,15 +72,32 @@ def segment_files(
     _check_inputs_survive(images, boxes_from, out)
     for done, path in enumerate(images):
         progress(done, len(images))
-        image = read_image(path)
+        image, applied = _read(path, window)
         image_hw = (image.shape[0], image.shape[1])
         prompts = prompts_for(path, image_hw, boxes, boxes_from)
         prediction = predictor.segment(image, prompts.boxes)
-        yield write_results(path, image, prompts, prediction, out)
+        yield write_results(path, image, prompts, prediction, out, applied)
     progress(len(images), len(images))
 
 
-def write_results(path: Path, image: Image, prompts: Prompts, prediction: Prediction, out: Path) -> Written:
+def _read(path: Path, window: Window | None) -> tuple[Image, AppliedWindow | None]:
+    if window is None:
+        return read_image(path), None
+    values = read_raw(path)
+    try:
+        return apply_window(window, values)
+    except ImageError as error:
+        raise ImageError(error.expected, f"{error.found} in {path}", error.remedy) from error
+
+
+def write_results(
+    path: Path,
+    image: Image,
+    prompts: Prompts,
+    prediction: Prediction,
+    out: Path,
+    window: AppliedWindow | None = None,
+) -> Written:
     """Write the label map, the overlay, the report and, for an .npz, the challenge's `segs` file.
 
     None is put in place before the bytes of all are on the disk; the report comes last.
@@ -88,7 +110,8 @@ def write_results(path: Path, image: Image, prompts: Prompts, prediction: Predic
     if path.suffix.lower() == ".npz":
         contents["segs"] = (f"{path.stem}_segs.npz", segs_npz_bytes(labels))
     names = {kind: name for kind, (name, _) in contents.items()}
-    report = json_bytes(_report(path, image, prompts, prediction, labels, names))
+    shown = {"window": asdict(window) if window else None}
+    report = json_bytes(_report(path, image, prompts, prediction, labels, names) | shown)
     contents["report"] = (f"{path.stem}_report.json", report)
     make_folder(out)
     write_together({out / name: data for name, data in contents.values()})
@@ -104,6 +127,7 @@ def write_results(path: Path, image: Image, prompts: Prompts, prediction: Predic
         overlay=files["overlay"],
         report=files["report"],
         segs=files.get("segs"),
+        window=window,
     )
 
 

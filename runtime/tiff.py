@@ -19,8 +19,7 @@ def check_samples(stream: BinaryIO) -> None:
     Raises:
         ImageError: Naming the number of channels.
     """
-    samples = _samples(stream)
-    stream.seek(0)
+    samples = first_directory(stream).get(_SAMPLES_PER_PIXEL, 1)
     if samples not in (1, 3):
         raise ImageError(
             "a gray or RGB image",
@@ -29,14 +28,16 @@ def check_samples(stream: BinaryIO) -> None:
         )
 
 
-def _samples(stream: BinaryIO) -> object:
+def first_directory(stream: BinaryIO) -> ImageFileDirectory_v2:
+    """Read the tags of the first image, whatever Pillow thinks of its pixels; leave the stream at its beginning."""
     head = stream.read(8)
     if head[2:3] == b"\x2b":  # BigTIFF has a longer header; Pillow reads its little-endian form only
         head += stream.read(8)
     directory = ImageFileDirectory_v2(head)
     stream.seek(directory.next)
     directory.load(stream)
-    return directory.get(_SAMPLES_PER_PIXEL, 1)
+    stream.seek(0)
+    return directory
 
 
 def check_upright(image: TiffImageFile) -> None:

@@ -30,7 +30,7 @@ from medsam_edge.runtime.boxes import box_fill
 from medsam_edge.runtime.golden import Golden
 from medsam_edge.runtime.manifest import Model, PartSpec, TensorSpec
 from medsam_edge.runtime.predictor import Predictor, ServedBy
-from medsam_edge.runtime.profile import medsam
+from medsam_edge.runtime.profile import medsam, profile_named
 from medsam_edge.runtime.store import BundleWriter
 from medsam_edge.runtime.types import Case
 
@@ -49,15 +49,22 @@ PARTS = {
     ),
 }
 
+IMAGE, VALID_HW = PARTS["encoder"].inputs[0], TensorSpec("valid_hw", "int32", (2,))
+PADDED = PartSpec("encoder", (IMAGE, VALID_HW), (EMBEDDING,))
+
 
 def _fake_backend(part: str) -> FakeBackend:
-    return FakeBackend(GraphSource(Path(f"{part}.onnx"), PARTS[part], "0" * 64), BackendChoice("fake"))
+    spec = PADDED if part == "encoder with valid_hw" else PARTS[part]
+    return FakeBackend(GraphSource(Path(f"{part}.onnx"), spec, "0" * 64), BackendChoice("fake"))
 
 
-def _fake_predictor(encoder: Backend | None = None, decoder: Backend | None = None, max_boxes: int = 16) -> Predictor:
-    served_by = ServedBy("fake", "1", "CPU", "f32", {})
-    parts = (encoder or _fake_backend("encoder"), decoder or _fake_backend("decoder"))
-    return Predictor(medsam(SIDE), *parts, served_by, max_boxes)
+def _fake_predictor(
+    encoder: Backend | None = None, decoder: Backend | None = None, max_boxes: int = 16, profile: str = "medsam"
+) -> Predictor:
+    contract = profile_named(profile, SIDE)
+    part = "encoder with valid_hw" if contract.takes_valid_hw else "encoder"
+    parts = (encoder or _fake_backend(part), decoder or _fake_backend("decoder"))
+    return Predictor(contract, *parts, ServedBy("fake", "1", "CPU", "f32", {}), max_boxes)
 
 
 def _case(name: str, modality: str, image_hw: tuple[int, int], boxes: Sequence[Sequence[float]]) -> Case:
@@ -111,7 +118,7 @@ def _write_bundle(root: Path, golden: Sequence[Golden], trained: bool = True, pa
 
 @pytest.fixture
 def fake_backend() -> Callable[[str], FakeBackend]:
-    """Open the fake backend for the part `encoder` or `decoder`."""
+    """Open the fake backend for the part `encoder`, `encoder with valid_hw` or `decoder`."""
     return _fake_backend
 
 

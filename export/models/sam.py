@@ -4,12 +4,12 @@ The halves are at once the graphs that are exported and the PyTorch reference th
 They know the graph contract (docs/bundle.md) and no file format.
 """
 
-import torch
 from torch import Tensor, nn
 
 from .config import Config, SamConfig
 from .image_encoder import ImageEncoder
 from .mask_decoder import MaskDecoder
+from .normalisation import Normalisation, min_max
 from .prompt_encoder import PromptEncoder
 from .tiny_vit import TinyVit
 
@@ -24,9 +24,9 @@ class Sam(nn.Module):
         self.prompt_encoder = PromptEncoder(config)
         self.mask_decoder = MaskDecoder(config)
 
-    def encode(self, image: Tensor) -> Tensor:
-        """Map uint8 `(B, 3, S, S)` to the embedding `(B, 256, E, E)`."""
-        out: Tensor = self.image_encoder(min_max(image))
+    def encode(self, *inputs: Tensor, normalise: Normalisation = min_max) -> Tensor:
+        """Map the inputs of the `encoder` part, uint8 `(B, 3, S, S)` first, to the embedding `(B, 256, E, E)`."""
+        out: Tensor = self.image_encoder(normalise(*inputs))
         return out
 
     def decode(self, embedding: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
@@ -38,28 +38,16 @@ class Sam(nn.Module):
         return logits, iou
 
 
-def min_max(image: Tensor) -> Tensor:
-    """Scale each image of a uint8 batch `(B, 3, S, S)` to 0…1 over all channels jointly, as MedSAM_Inference.py does.
-
-    The divisor is at least 1, not 1e-8: grey levels are integers, so nothing changes, and a constant image gives
-    zeros instead of the NaN that 1e-8 becomes in float16. The cast comes first: TensorRT reduces no uint8.
-    """
-    pixels = image.to(torch.float32)
-    low = pixels.amin(dim=(1, 2, 3), keepdim=True)
-    high = pixels.amax(dim=(1, 2, 3), keepdim=True)
-    return (pixels - low) / torch.clamp(high - low, min=1.0)
-
-
 class EncoderGraph(nn.Module):
-    """The `encoder` part: `image` to `image_embedding`."""
+    """The `encoder` part: `image`, and `valid_hw` where the normalisation takes it, to `image_embedding`."""
 
-    def __init__(self, model: Sam) -> None:
+    def __init__(self, model: Sam, normalise: Normalisation = min_max) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.normalise = model, normalise
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Tensor:
         """See `Sam.encode`."""
-        return self.model.encode(image)
+        return self.model.encode(*inputs, normalise=self.normalise)
 
 
 class DecoderGraph(nn.Module):

@@ -43,7 +43,7 @@ class FakeBackend(Described):
         arrays = check_inputs(self.inputs, tensors)
         self.calls += 1
         if "image" in arrays:
-            return {"image_embedding": HostTensor(self._encode(arrays["image"]))}
+            return {"image_embedding": HostTensor(self._encode(_without_padding(**arrays)))}
         logits = self._decode(arrays["image_embedding"], arrays["boxes"])
         iou = np.full((len(logits), 1), 0.8, np.float32)
         return {"low_res_logits": HostTensor(logits), "iou_predictions": HostTensor(iou)}
@@ -70,3 +70,12 @@ class FakeBackend(Described):
         inside = 1 - (x[:, None, :] ** 2 + y[:, :, None] ** 2)
         logits = np.clip(8 * inside, -10, 10)[:, None] + embedding.mean() * 1e-3
         return np.asarray(logits, np.float32)
+
+
+def _without_padding(image: AnyArray, valid_hw: AnyArray | None = None) -> AnyArray:
+    if valid_hw is None:
+        return image
+    height, width = valid_hw
+    kept = np.zeros_like(image)
+    kept[:, :, :height, :width] = image[:, :, :height, :width]
+    return kept

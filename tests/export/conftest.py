@@ -92,14 +92,14 @@ def phantom_cases() -> tuple[Case, ...]:
 
 
 @pytest.fixture(scope="session")
-def ready_graphs(encoder_graph: Graph, decoder_graph: Graph) -> tuple[tuple[str, Callable[[Sam], Graph]], ...]:
+def ready_graphs(encoder_graph: Graph, decoder_graph: Graph) -> tuple[tuple[str, Callable[..., Graph]], ...]:
     """What to put in the place of the exporters, which take seconds and are tested by themselves."""
-    return ("export_encoder", lambda _: encoder_graph), ("export_decoder", lambda _: decoder_graph)
+    return ("export_encoder", lambda *_: encoder_graph), ("export_decoder", lambda *_: decoder_graph)
 
 
 @pytest.fixture
 def quick_export(
-    monkeypatch: pytest.MonkeyPatch, ready_graphs: tuple[tuple[str, Callable[[Sam], Graph]], ...]
+    monkeypatch: pytest.MonkeyPatch, ready_graphs: tuple[tuple[str, Callable[..., Graph]], ...]
 ) -> Callable[..., ExportResult]:
     """`export_bundle` with graphs that are exported already."""
     for name, ready in ready_graphs:
@@ -110,7 +110,7 @@ def quick_export(
 @pytest.fixture(scope="session")
 def exported(
     tmp_path_factory: pytest.TempPathFactory,
-    ready_graphs: tuple[tuple[str, Callable[[Sam], Graph]], ...],
+    ready_graphs: tuple[tuple[str, Callable[..., Graph]], ...],
     checkpoint: Path,
     phantom_cases: tuple[Case, ...],
 ) -> ExportResult:

@@ -120,7 +120,7 @@ from medsam_edge.export import pipeline
 from medsam_edge.runtime import store
 graphs, cases, checkpoint, out = pickle.loads(Path(sys.argv[2]).read_bytes())
 pipeline.available = lambda: ("onnxruntime",)
-pipeline.export_encoder, pipeline.export_decoder = (lambda model: graphs[0]), (lambda model: graphs[1])
+pipeline.export_encoder, pipeline.export_decoder = (lambda *_: graphs[0]), (lambda *_: graphs[1])
 honest = store.write_atomic
 def write_atomic(path, data):
     if path.name == "manifest.json":

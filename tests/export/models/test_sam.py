@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 import pytest
 import torch
 from medsam_edge.export.models.config import DEMO, MEDSAM_VIT_B, SamConfig
-from medsam_edge.export.models.sam import DecoderGraph, EncoderGraph, Sam, min_max
+from medsam_edge.export.models.normalisation import min_max
+from medsam_edge.export.models.sam import DecoderGraph, EncoderGraph, Sam
 from torch import nn
 
 LIMIT = 1e-4  # of the largest value
