@@ -73,7 +73,7 @@ def verify(
     backend: Backends = None,
     as_json: AsJson = False,
 ) -> None:
-    """Prove that a bundle still draws its checkpoint's masks; exit 4 if it does not, 8 for random weights.
+    """Prove that a bundle still draws its checkpoint's masks; exit 4 if it does not.
 
     Four layers: the embedding against the checkpoint's; the masks against the checkpoint's; the masks against reference
     masks, beside the filled box and the ellipse; and what needs no reference: many boxes at once equal one by one, two
@@ -95,8 +95,6 @@ def verify(
     show("verify", result, as_json, lambda: verify_tables(result))
     if not result.passed:
         raise typer.Exit(ExitCode.PARITY)
-    if not result.gating:
-        raise typer.Exit(ExitCode.MEASUREMENT)
 
 
 @app.command()

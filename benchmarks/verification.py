@@ -16,6 +16,7 @@ from ..runtime.errors import ParityError
 from ..runtime.golden import Golden
 from ..runtime.manifest import Manifest
 from ..runtime.parity import (
+    Answered,
     Check,
     Group,
     Limits,
@@ -82,11 +83,13 @@ class _Trial:
     """One backend under test, and the rows found so far."""
 
     predictor: Predictor
+    golden: int  # how many cases come first whose answers the consistency checks are made of
     tensors: list[TensorRow] = field(default_factory=list)
     masks: list[MaskRow] = field(default_factory=list)
     tasks: list[MaskRow] = field(default_factory=list)
     filled: list[MaskRow] = field(default_factory=list)
     ellipses: list[MaskRow] = field(default_factory=list)
+    answered: list[Answered] = field(default_factory=list)
     failure: ParityError | None = None  # no usable answer; the other backends are still tried
 
 
@@ -113,7 +116,7 @@ def verify(
     """
     golden = golden_of(bundle)
     with ExitStack() as stack:
-        trials = [_Trial(stack.enter_context(load(bundle, name))) for name in backends]
+        trials = [_Trial(stack.enter_context(load(bundle, name)), len(golden)) for name in backends]
         everything: list[Golden | Case] = [*golden, *cases]
         for done, case in enumerate(everything):
             progress(case.id, done, len(everything))
@@ -122,7 +125,7 @@ def verify(
             for trial in trials:
                 _judge(trial, asked, as_task=not (cases and isinstance(case, Golden)))
         limits, about = Limits(), _mask_cases(golden, cases, answer)
-        reports = tuple(_report(trial, golden, about, limits) for trial in trials)
+        reports = tuple(_report(trial, about, limits) for trial in trials)
     manifest = bundle.manifest
     return VerifyReport(str(bundle.root), manifest.digest, manifest.model.trained, limits, reports)
 
@@ -133,12 +136,12 @@ def _unanswered(case: Golden | Case) -> Case:
     return Case(case.id, case.image, case.boxes, case.reference, case.modality, case.id)
 
 
-def _report(trial: _Trial, golden: Sequence[Golden], mask_cases: str, limits: Limits) -> BackendReport:
-    checks = tuple(_checks(trial, golden, limits))
+def _report(trial: _Trial, mask_cases: str, limits: Limits) -> BackendReport:
+    checks = tuple(_checks(trial, limits))
     return BackendReport(trial.predictor.served_by, checks, mask_cases, _groups(trial.masks), _tasks(trial))
 
 
-def _checks(trial: _Trial, golden: Sequence[Golden], limits: Limits) -> Iterator[Check]:
+def _checks(trial: _Trial, limits: Limits) -> Iterator[Check]:
     if trial.tensors:
         yield tensor_check(trial.tensors, limits)
         yield iou_check(trial.tensors, limits)
@@ -146,7 +149,7 @@ def _checks(trial: _Trial, golden: Sequence[Golden], limits: Limits) -> Iterator
     try:
         if trial.failure is not None:
             raise trial.failure
-        yield from self_consistency(trial.predictor, [(case.image, case.boxes) for case in golden], limits)
+        yield from self_consistency(trial.predictor, trial.answered, limits)
     except ParityError as error:
         yield Check("usable answers", False, error.found)
 
@@ -183,7 +186,9 @@ def _masks(trial: _Trial, case: Golden | Case) -> Masks:
     rows = compare_golden(trial.predictor, case)
     trial.tensors.append(rows.tensor)
     trial.masks += rows.masks
-    return rows.drawn
+    if len(trial.answered) < trial.golden:
+        trial.answered.append(rows.answered)
+    return rows.answered.prediction.masks
 
 
 def _baseline(

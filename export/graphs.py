@@ -24,25 +24,55 @@ from .models.sam import DecoderGraph, EncoderGraph, Sam
 
 OPSET = 18
 IR_VERSION = 10  # the newest that ONNX Runtime 1.23 reads
-FORM = "plain"
 
 
 @dataclass(frozen=True)
 class Graph:
-    """One exported part: its interface and its ONNX bytes."""
+    """One exported part: its interface, its ONNX bytes, and which of several equivalent graphs it is.
+
+    Attributes:
+        spec: The part's interface; the same for all graphs of the part.
+        data: The ONNX file.
+        precision: "fp32", or "fp16" for a typed float16 graph with float32 inputs, outputs and norms.
+        form: How the same mathematics is written (docs/bundle.md); "plain" is the reference model as it is.
+        targets: The backends that it is for.
+    """
 
     spec: PartSpec
     data: bytes
+    precision: str = "fp32"
+    form: str = "plain"
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A part in ONNX before it is finished; it may still hold nodes of our own to be written out."""
+
+    spec: PartSpec
+    model: onnx.ModelProto
 
 
 def export_encoder(model: Sam, profile: Profile | None = None) -> Graph:
-    """Export `image` uint8 `[1, 3, S, S]` to `image_embedding` float32 `[1, 256, E, E]`.
+    """Export `image` uint8 `[1, 3, S, S]` to `image_embedding` float32 `[1, 256, E, E]`, as the module is.
 
     Args:
         model: The network.
         profile: Its normalisation goes into the graph, with a second input `valid_hw` where it takes one. None:
             min-max.
     """
+    traced = trace_encoder(model, profile)
+    return Graph(traced.spec, finished(traced.model))
+
+
+def export_decoder(model: Sam) -> Graph:
+    """Export `image_embedding` and `boxes` `[N, 4]` to `low_res_logits` `[N, 1, 4E, 4E]` and `iou_predictions`."""
+    traced = trace_decoder(model)
+    return Graph(traced.spec, finished(traced.model))
+
+
+def trace_encoder(model: Sam, profile: Profile | None = None) -> Traced:
+    """Trace the encoder part; arguments as `export_encoder`."""
     config = model.config
     normalise = normalisation_of(profile) if profile else min_max
     valid_hw = profile is not None and profile.takes_valid_hw
@@ -50,22 +80,22 @@ def export_encoder(model: Sam, profile: Profile | None = None) -> Graph:
     side = config.image_size
     image = torch.arange(3 * side * side, dtype=torch.int64).remainder(251).to(torch.uint8)
     inputs = (image.reshape(1, 3, side, side), torch.tensor([side, side - 1], dtype=torch.int32))
-    return _export(EncoderGraph(model, normalise), inputs[: len(spec.inputs)], spec, None)
+    return _traced(EncoderGraph(model, normalise), inputs[: len(spec.inputs)], spec, None)
 
 
-def export_decoder(model: Sam) -> Graph:
-    """Export `image_embedding` and `boxes` `[N, 4]` to `low_res_logits` `[N, 1, 4E, 4E]` and `iou_predictions`."""
+def trace_decoder(model: Sam) -> Traced:
+    """Trace the decoder part."""
     spec = decoder_part(model.config.grid, model.config.prompt_dim)
     embedding = torch.zeros(1, model.config.prompt_dim, model.config.grid, model.config.grid)
     # Three boxes: torch would take one for a constant and two for a coincidence with the box's two corners.
     boxes = torch.tensor([[8.0, 8.0, 64.0, 64.0]]).repeat(3, 1)
     dynamic = {"image_embedding": None, "boxes": {0: torch.export.Dim("N", min=1, max=65536)}}
-    return _export(DecoderGraph(model), (embedding, boxes), spec, dynamic)
+    return _traced(DecoderGraph(model), (embedding, boxes), spec, dynamic)
 
 
-def _export(
+def _traced(
     module: nn.Module, inputs: tuple[torch.Tensor, ...], spec: PartSpec, dynamic: dict[str, Any] | None
-) -> Graph:
+) -> Traced:
     with torch.no_grad(), _quiet():
         program = torch.onnx.export(
             module.eval(),
@@ -78,7 +108,7 @@ def _export(
             verbose=False,
         )
     assert program is not None
-    return Graph(spec, finished(program.model_proto))
+    return Traced(spec, program.model_proto)
 
 
 def finished(model: onnx.ModelProto) -> bytes:

@@ -70,13 +70,23 @@ class Group:
     nsd: Summary
 
 
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """An image with its boxes, and what the model under test makes of it."""
+
+    image: Image
+    boxes: Boxes
+    embedding: Embedding
+    prediction: Prediction
+
+
 @dataclass(frozen=True)
 class GoldenRows:
-    """A golden case and what the model under test makes of it."""
+    """A golden case answered by the model under test, and how that compares with the source's answer."""
 
     tensor: TensorRow
     masks: tuple[MaskRow, ...]
-    drawn: Masks
+    answered: Answered
 
 
 def compare_golden(predictor: Predictor, golden: Golden) -> GoldenRows:
@@ -86,10 +96,20 @@ def compare_golden(predictor: Predictor, golden: Golden) -> GoldenRows:
         BundleError: If the golden embedding has another shape than the model's.
         ParityError: If the model answers with NaN.
     """
-    embedding = predictor.embed(golden.image)
-    found = predictor.predict(embedding, golden.boxes)
-    tensor = compare_tensors(golden, embedding.tensor.numpy(), found.iou_predictions)
-    return GoldenRows(tensor, compare_masks(golden.id, golden.modality, found.masks, golden.masks), found.masks)
+    answered = answer(predictor, golden.image, golden.boxes)
+    found = answered.prediction
+    tensor = compare_tensors(golden, answered.embedding.tensor.numpy(), found.iou_predictions)
+    return GoldenRows(tensor, compare_masks(golden.id, golden.modality, found.masks, golden.masks), answered)
+
+
+def answer(predictor: Predictor, image: Image, boxes: Boxes) -> Answered:
+    """Run the model under test on an image.
+
+    Raises:
+        ParityError: If the model answers with NaN.
+    """
+    embedding = predictor.embed(image)
+    return Answered(image, boxes, embedding, predictor.predict(embedding, boxes))
 
 
 def compare_tensors(golden: Golden, embedding: AnyArray, iou_predictions: AnyArray) -> TensorRow:
@@ -153,26 +173,23 @@ def mask_check(rows: Sequence[MaskRow], limits: Limits) -> Check:
     return Check("mask", passed, detail)
 
 
-def self_consistency(predictor: Predictor, cases: Sequence[tuple[Image, Boxes]], limits: Limits) -> Iterator[Check]:
+def self_consistency(predictor: Predictor, answered: Sequence[Answered], limits: Limits) -> Iterator[Check]:
     """Check what needs no reference.
 
     Args:
         predictor: The model under test.
-        cases: At least two different images with their boxes.
+        answered: Its answers to at least two different images.
         limits: What it must reach.
 
     Raises:
         ParityError: If the decoder gives NaN.
     """
-    embeddings = [predictor.embed(image) for image, _ in cases]
-    answers = [predictor.predict(one, boxes) for one, (_, boxes) in zip(embeddings, cases, strict=True)]
-    yield _alive(embeddings, answers)
-    largest = max(range(len(cases)), key=lambda index: len(cases[index][1]))
-    image, boxes = cases[largest]
-    yield _batch(predictor, embeddings[largest], boxes, answers[largest], limits)
-    yield _repeatable(predictor, image, boxes, answers[largest], limits)
-    other = next(index for index, (one, _) in enumerate(cases) if one is not image)
-    yield _distinct(embeddings[largest], embeddings[other])
+    yield _alive([one.embedding for one in answered], [one.prediction for one in answered])
+    largest = max(answered, key=lambda one: len(one.boxes))
+    yield _batch(predictor, largest.embedding, largest.boxes, largest.prediction, limits)
+    yield _repeatable(predictor, largest.image, largest.boxes, largest.prediction, limits)
+    other = next(one for one in answered if one.image is not largest.image)
+    yield _distinct(largest.embedding, other.embedding)
 
 
 def require(checks: Iterable[Check], subject: str) -> None:

@@ -14,6 +14,7 @@ from medsam_edge.runtime.parity import (
     Limits,
     MaskRow,
     TensorRow,
+    answer,
     compare_masks,
     compare_tensors,
     groups,
@@ -62,8 +63,9 @@ def failing(fake_predictor: Make, fake_backend: Open, tiny_cases: tuple[Case, ..
             Broken(fake_backend("encoder"), "image_embedding", encoder) if encoder else None,
             Broken(fake_backend("decoder"), "low_res_logits", decoder) if decoder else None,
         )
-        cases = [(case.image, case.boxes) for case in tiny_cases]
-        checks = list(self_consistency(fake_predictor(*parts), cases, Limits()))
+        predictor = fake_predictor(*parts)
+        answered = [answer(predictor, case.image, case.boxes) for case in tiny_cases]
+        checks = list(self_consistency(predictor, answered, Limits()))
         assert [check.name for check in checks] == [FINITE, BATCH, AGAIN, DISTINCT]
         return [check.name for check in checks if not check.passed]
 
@@ -132,8 +134,9 @@ def test_a_golden_embedding_of_another_shape_is_a_damaged_bundle(tiny_golden: Go
 def test_the_case_with_the_most_boxes_is_the_one_that_is_run_one_by_one(
     fake_predictor: Make, tiny_cases: tuple[Case, ...]
 ) -> None:
-    cases = [(case.image, case.boxes) for case in reversed(tiny_cases)]
-    assert BATCH in [check.name for check in self_consistency(fake_predictor(), cases, Limits())]
+    predictor = fake_predictor()
+    answered = [answer(predictor, case.image, case.boxes) for case in reversed(tiny_cases)]
+    assert BATCH in [check.name for check in self_consistency(predictor, answered, Limits())]
 
 
 def test_equal_tensors_have_cosine_one_and_no_error(tiny_golden: Goldens) -> None:
