@@ -3,7 +3,8 @@
 The formulas are those that MedSAM's training images were made with (pre_CT_MR.py of bowang-lab/MedSAM):
 
 - CT: clip to centre ± width / 2, then `(x - min) / (max - min) * 255`, cut to uint8;
-- `mr`: clip to the 0.5 and 99.5 percentiles of the voxels above 0, the same scaling, and voxels of 0 stay 0.
+- `mr`: clip to the 0.5 and 99.5 percentiles of the voxels above 0, and the same scaling. That script then sets
+  voxels of 0 to 0; they are 0 already, for they lie below the lower percentile.
 
 Min and max are those of the clipped image, as there; that script takes them, and the percentiles, over a volume, this
 over the one image that it has. Knows nothing of files, profiles or models.
@@ -114,8 +115,6 @@ def apply_window(window: Window, values: AnyArray) -> tuple[Image, AppliedWindow
         rows = slice(start, start + _ROWS)
         clipped = np.clip(values[rows].astype(np.float64), low, high)
         gray[rows] = (clipped - black) / (white - black) * 255.0
-    if window.bounds is None:
-        gray[values == 0] = 0
     applied = AppliedWindow(window.name, low, high, black, white, str(values.dtype))
     return np.repeat(gray[:, :, None], 3, axis=2), applied
 
