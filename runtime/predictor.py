@@ -267,9 +267,9 @@ def load(
     choice = replace(choice, threads=threads)
     profile = Profile.from_dict(opened.manifest.profile)
     parts = check_contract(opened.manifest, profile)
-    encoder = open_backend(_source(opened, parts["encoder"], choice.name), choice)
+    encoder = open_backend(_source(opened, parts["encoder"], _target(choice)), choice)
     try:
-        decoder = open_backend(_source(opened, parts["decoder"], choice.name), decoder_choice(choice))
+        decoder = open_backend(_source(opened, parts["decoder"], _target(choice)), decoder_choice(choice))
     except BaseException:
         encoder.close()
         raise
@@ -281,13 +281,17 @@ def decoder_choice(choice: BackendChoice) -> BackendChoice:
     return choice if choice.device.startswith("NPU") else replace(choice, precision="f32")
 
 
-def _source(bundle: Bundle, part: PartSpec, target: str) -> GraphSource:
+def _source(bundle: Bundle, part: PartSpec, target: str | None) -> GraphSource:
     entry = bundle.entry(part.name, "fp32", target)
     return GraphSource(bundle.root / entry.file, part, entry.sha256)
 
 
+def _target(choice: BackendChoice) -> str | None:
+    return None if choice.name == "fake" else choice.name  # the fake runs no graph, so any will do
+
+
 def _served_by(bundle: Bundle, choice: BackendChoice, encoder: Backend) -> ServedBy:
-    graphs = {part: bundle.entry(part, "fp32", choice.name).sha256 for part in ("encoder", "decoder")}
+    graphs = {part: bundle.entry(part, "fp32", _target(choice)).sha256 for part in ("encoder", "decoder")}
     return ServedBy(choice.name, status(choice.name).version or "", choice.device, encoder.precision, graphs)
 
 

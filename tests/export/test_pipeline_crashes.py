@@ -120,7 +120,7 @@ from medsam_edge.export import pipeline
 from medsam_edge.runtime import store
 graphs, cases, checkpoint, out = pickle.loads(Path(sys.argv[2]).read_bytes())
 pipeline.available = lambda: ("onnxruntime",)
-pipeline.export_encoder, pipeline.export_decoder = (lambda *_: graphs[0]), (lambda *_: graphs[1])
+pipeline.export_graphs = lambda *_: graphs
 honest = store.write_atomic
 def write_atomic(path, data):
     if path.name == "manifest.json":
@@ -137,13 +137,10 @@ def test_sigkill_before_the_commit_leaves_the_old_bundle_and_no_obstacle(
     own_bundle: Path,
     tmp_path: Path,
     phantom_cases: tuple[Case, ...],
-    encoder_graph: Graph,
-    decoder_graph: Graph,
+    ready_graphs: tuple[Graph, Graph],
 ) -> None:
     old = open_bundle(own_bundle).manifest
-    (tmp_path / "task").write_bytes(
-        pickle.dumps(((encoder_graph, decoder_graph), phantom_cases, checkpoint, own_bundle))
-    )
+    (tmp_path / "task").write_bytes(pickle.dumps((ready_graphs, phantom_cases, checkpoint, own_bundle)))
     conftest = Path(__file__).parents[1] / "conftest.py"
     done = subprocess.run([sys.executable, "-c", KILLED_BEFORE_THE_MANIFEST, conftest, tmp_path / "task"], check=False)
     assert done.returncode == -signal.SIGKILL
