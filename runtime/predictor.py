@@ -5,8 +5,9 @@ files but the bundle, and nothing of how a backend computes.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -14,15 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from .backends.base import Backend, BackendChoice, GraphSource, HostTensor, Tensor
-from .backends.choose import open_backend, resolve, status
+from .backends.choose import open_cached, resolve, status
 from .boxes import check_boxes
-from .bundle import Bundle, open_bundle
+from .bundle import Bundle, open_bundle, open_unhashed, verify_file
 from .contract import check_contract
 from .errors import DeviceMemoryError, ParityError, UsageError
-from .images import as_image
 from .manifest import PartSpec
+from .pixels import as_image
 from .profile import Profile
 from .profile_steps import boxes_to_encoder, masks_from_logits, preprocess
+from .state import CacheStatus, StateFolder
 from .types import AnyArray, Boxes, Logits, Masks
 
 MAX_BOXES = 16
@@ -109,6 +111,7 @@ class Predictor:
         decoder: The opened `decoder` part.
         served_by: What to write on each result.
         max_boxes: Boxes per decoder call. Decoder memory grows with it; results do not depend on it.
+        cache: How each part was opened: from a compiled model in a state folder, or why not.
     """
 
     def __init__(
@@ -118,8 +121,10 @@ class Predictor:
         decoder: Backend,
         served_by: ServedBy,
         max_boxes: int = MAX_BOXES,
+        cache: Mapping[str, CacheStatus] | None = None,
     ) -> None:
         self.profile, self.served_by, self.max_boxes = profile, served_by, max_boxes
+        self.cache = dict(cache or {})
         self._encoder, self._decoder = encoder, decoder
 
     def embed(self, image: AnyArray) -> Embedding:
@@ -225,6 +230,7 @@ def load(
     *,
     max_boxes: int = MAX_BOXES,
     threads: int | None = None,
+    state: str | Path | None = None,
 ) -> Predictor:
     """Open a bundle on a backend; every file is hashed before a native parser sees it.
 
@@ -233,26 +239,31 @@ def load(
         backend: `auto`, or a name such as `onnxruntime`, `openvino`, `openvino:GPU`.
         max_boxes: Boxes per decoder call.
         threads: CPU threads, or None for the backend's own choice (all physical cores).
+        state: A folder of this device for compiled models, which make the next start faster (docs/state.md); made
+            where it is not there. None: nothing is written. With it, a file is hashed when it is first used, and a
+            graph whose compiled model serves is not read at all.
 
     Raises:
-        UsageError: If `max_boxes` is below 1, or no backend has this name.
+        UsageError: If `max_boxes` is below 1, no backend has this name, or `state` holds something else.
+        StorageError: If others may write to the folder `state`.
         BundleError: If the bundle is incomplete, altered, of another kind, or has no graph for this backend.
         MissingExtraError: If the backend is not installed.
     """
     if max_boxes < 1:
         raise UsageError("at least one box per decoder call", str(max_boxes), "set max_boxes to 1 or more")
-    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-    choice = resolve(backend)
-    choice = replace(choice, threads=threads)
+    folder = None if state is None else StateFolder(state)
+    opened, unread = _opened(bundle, later=folder is not None)
+    choice = replace(resolve(backend), threads=threads)
     profile = Profile.from_dict(opened.manifest.profile)
     parts = check_contract(opened.manifest, profile.image_size)
-    encoder = open_backend(_source(opened, parts["encoder"]), choice)
+    encoder, first = open_cached(_source(opened, parts["encoder"], unread), choice, folder)
     try:
-        decoder = open_backend(_source(opened, parts["decoder"]), decoder_choice(choice))
+        decoder, second = open_cached(_source(opened, parts["decoder"], unread), decoder_choice(choice), folder)
     except BaseException:
         encoder.close()
         raise
-    return Predictor(profile, encoder, decoder, _served_by(opened, choice, encoder), max_boxes)
+    cache = {"encoder": first, "decoder": second}
+    return Predictor(profile, encoder, decoder, _served_by(opened, choice, encoder), max_boxes, cache)
 
 
 def decoder_choice(choice: BackendChoice) -> BackendChoice:
@@ -260,9 +271,17 @@ def decoder_choice(choice: BackendChoice) -> BackendChoice:
     return choice if choice.device.startswith("NPU") else replace(choice, precision="f32")
 
 
-def _source(bundle: Bundle, part: PartSpec) -> GraphSource:
+def _opened(bundle: str | Path | Bundle, later: bool) -> tuple[Bundle, bool]:
+    """The bundle, and whether its files are still to be hashed."""
+    if isinstance(bundle, Bundle):
+        return bundle, False
+    return (open_unhashed(bundle), True) if later else (open_bundle(bundle), False)
+
+
+def _source(bundle: Bundle, part: PartSpec, unread: bool) -> GraphSource:
     entry = bundle.entry(part.name, "fp32")
-    return GraphSource(bundle.root / entry.file, part, entry.sha256)
+    source = GraphSource(bundle.root / entry.file, part, entry.sha256)
+    return replace(source, verify=partial(verify_file, bundle.root, entry)) if unread else source
 
 
 def _served_by(bundle: Bundle, choice: BackendChoice, encoder: Backend) -> ServedBy:
