@@ -19,6 +19,9 @@ app = typer.Typer(
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]
 Bundle = Annotated[Path, typer.Argument(help="A bundle: the folder that `export` wrote.", metavar="BUNDLE")]
+State = Annotated[
+    Path | None, typer.Option(help="This device's folder of compiled models, for a faster start.", metavar="DIR")
+]
 Backends = Annotated[
     list[str] | None,
     typer.Option("--backend", help="onnxruntime, openvino, openvino:GPU, …; repeat for several. Default: all here."),
@@ -114,6 +117,7 @@ def segment(
         typer.Option(help="For gray of more than 8 bits: abdomen, lung, brain, mediastinum, mr, or CENTER,WIDTH."),
     ] = None,
     backend: Annotated[str, typer.Option(help="auto, onnxruntime, openvino, openvino:GPU, …")] = "auto",
+    state: State = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw a mask for each box in each image; all boxes of an image share one encoder run.
@@ -122,16 +126,17 @@ def segment(
 
     Example: medsam-edge segment vitb.bundle scan.png --box 95,255,190,350 --out masks
     """
-    from medsam_edge.benchmarks.console import named, progress, show
+    from medsam_edge.benchmarks.console import named, progress, say_cache, show
     from medsam_edge.benchmarks.tables import written_lines
     from medsam_edge.runtime.boxes import parse_box
-    from medsam_edge.runtime.predictor import load
+    from medsam_edge.runtime.loading import load
     from medsam_edge.runtime.segmentation import segment_files
     from medsam_edge.runtime.windows import parse_window
 
     chosen = named([backend])[0]
     boxes, shown = [parse_box(text) for text in box or []], parse_window(window) if window is not None else None
-    with load(bundle, chosen) as predictor, progress("segmenting") as report:
+    with load(bundle, chosen, state=state) as predictor, progress("segmenting") as report:
+        say_cache(predictor.cache)
         tell = lambda done, count: report("", done, count)  # noqa: E731
         results = list(segment_files(predictor, images, out, boxes, boxes_from, tell, shown))
     show("segment", results, as_json, lambda: written_lines(results))
@@ -161,14 +166,19 @@ def bench(
 
 
 @app.command()
-def inspect(bundle: Bundle, as_json: AsJson = False) -> None:
-    """Check every hash of a bundle and show what is in it."""
+def inspect(bundle: Bundle, state: State = None, as_json: AsJson = False) -> None:
+    """Check every hash of a bundle and show what is in it; with --state, which compiled models would be used again."""
     from medsam_edge.benchmarks.console import show
-    from medsam_edge.benchmarks.tables import inspect_tables
+    from medsam_edge.benchmarks.tables import inspect_tables, state_tables
     from medsam_edge.runtime.bundle import open_bundle
+    from medsam_edge.runtime.stored import bundle_state
 
     opened = open_bundle(bundle)
-    show("inspect", opened, as_json, lambda: inspect_tables(opened))
+    if state is None:
+        show("inspect", opened, as_json, lambda: inspect_tables(opened))
+        return
+    found = bundle_state(opened, state)
+    show("inspect", found, as_json, lambda: state_tables(found))
 
 
 @app.command()

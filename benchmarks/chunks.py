@@ -17,7 +17,8 @@ import numpy as np
 import typer
 
 from ..runtime.cases import read_case
-from ..runtime.predictor import MAX_BOXES, load
+from ..runtime.loading import load
+from ..runtime.predictor import MAX_BOXES
 from ..runtime.types import Case
 
 

@@ -6,7 +6,7 @@ Results go to standard output, everything else to standard error, so that `--jso
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
@@ -22,6 +22,7 @@ from rich.progress import (
 from ..runtime.backends.choose import available, resolve
 from ..runtime.errors import MedSAMEdgeError, StorageError
 from ..runtime.schema import to_plain
+from ..runtime.state import CacheStatus
 
 Report = Callable[[str, int, int], None]
 
@@ -62,6 +63,13 @@ def _document(verb: str, result: object) -> dict[str, object]:
 def say(step: str) -> None:
     """Tell a person which step has begun."""
     print(f"· {step}", file=sys.stderr, flush=True)
+
+
+def say_cache(cache: Mapping[str, CacheStatus]) -> None:
+    """Tell what the next start would want to know: what was compiled anew, and what could not be kept."""
+    for part, status in cache.items():
+        if status.reason or status.unsaved or status.outcome == "built":
+            say(f"{part}: compiled model {status}")
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from ..export.pipeline import export_bundle
 from ..runtime.backends.choose import available
 from ..runtime.bundle import open_bundle
 from ..runtime.files import make_folder
+from ..runtime.loading import load
 from ..runtime.outputs import write_png
-from ..runtime.predictor import load
 from ..runtime.segmentation import Written, segment_files
 from .cases import golden_cases
 from .latency import BenchReport, bench

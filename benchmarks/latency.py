@@ -14,10 +14,11 @@ import numpy as np
 
 from ..runtime.bundle import Bundle
 from ..runtime.golden import Golden
+from ..runtime.loading import load
 from ..runtime.machine import processor_name
 from ..runtime.metrics import Summary, summarise
 from ..runtime.parity import compare_masks
-from ..runtime.predictor import Predictor, ServedBy, Timings, load
+from ..runtime.predictor import Predictor, ServedBy, Timings
 from .cases import golden_of
 
 STAGES = ("encode", "decode one box", "end to end")

@@ -17,8 +17,9 @@ import typer
 from ..runtime.boxes import check_boxes
 from ..runtime.bundle import Bundle, open_bundle
 from ..runtime.errors import MedSAMEdgeError
+from ..runtime.loading import load
 from ..runtime.metrics import dice, summarise
-from ..runtime.predictor import MAX_BOXES, Predictor, load
+from ..runtime.predictor import MAX_BOXES, Predictor
 from ..runtime.profile_steps import preprocess
 from ..runtime.types import Case, Masks
 from .cases import golden_of, phantom_cases

@@ -16,6 +16,7 @@ from ..runtime.parity import Check, Group
 from ..runtime.predictor import ServedBy
 from ..runtime.profile import Profile
 from ..runtime.segmentation import Written
+from ..runtime.stored import BundleState
 from .latency import BackendLatency, BenchReport
 from .verification import BackendReport, TaskGroup, VerifyReport
 
@@ -103,6 +104,19 @@ def inspect_tables(bundle: Bundle) -> RenderableType:
     ):
         facts.add_row(name, one_line(value))
     return Stack(facts, _files_table(bundle))
+
+
+def state_tables(found: BundleState) -> RenderableType:
+    """Show a bundle, and what a state folder holds for it."""
+    made = table(f"Compiled models in {found.state}", "part", "for", "sha256", "next start", "MB", numbers=1)
+    for blob in found.blobs:
+        threads = f", {blob.threads} threads" if blob.threads else ""
+        chosen = f"{blob.backend} {blob.device} {blob.precision}{threads}"
+        fate = "reuses it" if blob.reusable else f"rebuilds it: {blob.reason}"
+        made.add_row(one_line(blob.part), one_line(chosen), blob.sha256[:16], one_line(fate), _megabytes(blob.bytes))
+    none = "" if found.blobs else "nothing for this bundle yet"
+    notes = [Text(one_line(note), "yellow") for note in (found.problem, none) if note]
+    return Stack(inspect_tables(Bundle(found.root, found.manifest)), made, *notes)
 
 
 def doctor_tables(found: Diagnosis) -> RenderableType:

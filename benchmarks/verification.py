@@ -14,6 +14,7 @@ from ..runtime.bundle import Bundle
 from ..runtime.doctor import require_extra
 from ..runtime.errors import ParityError
 from ..runtime.golden import Golden
+from ..runtime.loading import load
 from ..runtime.manifest import Manifest
 from ..runtime.parity import (
     Answered,
@@ -30,7 +31,7 @@ from ..runtime.parity import (
     self_consistency,
     tensor_check,
 )
-from ..runtime.predictor import Predictor, ServedBy, load
+from ..runtime.predictor import Predictor, ServedBy
 from ..runtime.types import Boxes, Case, Masks
 from .cases import golden_of
 

@@ -13,10 +13,13 @@ It knows nothing of images, weights files and bundles.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
+
+from ..runtime.types import AnyArray
 
 DOMAIN = "medsam_edge"
 FORMS = ("bias", "tiled", "concat")
@@ -37,6 +40,16 @@ class Attend:
     dtype: int
 
 
+class Inputs(NamedTuple):
+    """What one head, some heads or all heads attend with; names of tensors."""
+
+    query: str
+    key: str
+    value: str
+    rows: str
+    columns: str
+
+
 class Writer:
     """Collects nodes and constants under names of its own."""
 
@@ -45,15 +58,17 @@ class Writer:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
-    def op(self, kind: str, *inputs: str, **attributes: object) -> str:
+    def op(self, kind: str, *inputs: str, **attributes: int | Sequence[int]) -> str:
         """Add a node of one output and return the output's name."""
         return self.ops(kind, inputs, 1, **attributes)[0]
 
-    def ops(self, kind: str, inputs: Sequence[str], count: int, **attributes: object) -> list[str]:
+    def ops(self, kind: str, inputs: Sequence[str], count: int, **attributes: int | Sequence[int]) -> list[str]:
         """Add a node of several outputs and return their names."""
         stem = f"{self.prefix}/{kind}_{len(self.nodes)}"
         names = [f"{stem}_{index}" for index in range(count)]
-        self.nodes.append(helper.make_node(kind, list(inputs), names, name=stem, **attributes))
+        node = helper.make_node(kind, list(inputs), names, name=stem)
+        node.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
+        self.nodes.append(node)
         return names
 
     def split(self, value: str, axis: int, count: int) -> list[str]:
@@ -64,7 +79,7 @@ class Writer:
         """Undo `split`."""
         return self.op("Concat", *values, axis=axis) if len(values) > 1 else values[0]
 
-    def constant(self, array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> str:
+    def constant(self, array: AnyArray) -> str:
         """Add a constant and return its name."""
         name = f"{self.prefix}/constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(array, name))
@@ -100,71 +115,61 @@ def written_out(model: onnx.ModelProto, form: str) -> onnx.ModelProto:
 
 
 def _write(writer: Writer, attend: Attend, form: str) -> None:
+    inputs, tile = Inputs(*attend.node.input), TILE if form == "tiled" else attend.tokens
     if form == "concat":
-        result = _concat(writer, attend)
+        result = _concat(writer, attend, inputs)
+    elif attend.tokens > tile:
+        result = _tiled(writer, attend, inputs, tile)
     else:
-        tile = TILE if form == "tiled" else attend.tokens
-        result = _tiled(writer, attend, tile) if attend.tokens > tile else _bias(writer, *attend.node.input, attend)
+        result = _bias(writer, attend, inputs)
     writer.nodes.append(helper.make_node("Identity", [result], attend.node.output, name=f"{writer.prefix}/out"))
 
 
-def _bias(
-    writer: Writer, query: str, key: str, value: str, rows: str, columns: str, attend: Attend, queries: int = 0
-) -> str:
-    """Write softmax(query keyᵀ + rows + columns) value for `(n, heads or 1, queries, D)`."""
-    queries = queries or attend.tokens
-    turned = writer.op("Transpose", key, perm=[0, 1, 3, 2])
-    return _scored(writer, query, turned, value, _terms(writer, rows, columns, attend, queries))
+def _bias(writer: Writer, attend: Attend, inputs: Inputs) -> str:
+    """Write softmax(query keyᵀ + rows + columns) value."""
+    return _scored(writer, attend, inputs._replace(key=_turned(writer, inputs.key)), attend.heads)
 
 
-def _terms(writer: Writer, rows: str, columns: str, attend: Attend, queries: int) -> str:
-    """Write rows + columns as `(n, heads or 1, queries, T)`."""
-    rows = writer.op("Reshape", rows, writer.shape(attend.windows, -1, queries, attend.side, 1))
-    columns = writer.op("Reshape", columns, writer.shape(attend.windows, -1, queries, 1, attend.side))
-    both = writer.op("Add", rows, columns)
-    return writer.op("Reshape", both, writer.shape(attend.windows, -1, queries, attend.tokens))
-
-
-def _scored(writer: Writer, query: str, turned_key: str, value: str, terms: str) -> str:
-    scores = writer.op("Add", writer.op("MatMul", query, turned_key), terms)
-    return writer.op("MatMul", writer.op("Softmax", scores, axis=-1), value)
-
-
-def _tiled(writer: Writer, attend: Attend, tile: int) -> str:
+def _tiled(writer: Writer, attend: Attend, inputs: Inputs, tile: int) -> str:
     """Write `bias` head by head, and some queries at a time."""
-    heads = [writer.split(name, 1, attend.heads) for name in attend.node.input]
-    return writer.joined([_head(writer, *parts, attend, tile) for parts in zip(*heads, strict=True)], axis=1)
+    heads = zip(*(writer.split(name, 1, attend.heads) for name in inputs), strict=True)
+    return writer.joined([_head(writer, attend, Inputs(*names), tile) for names in heads], axis=1)
 
 
-def _head(
-    writer: Writer, query: str, key: str, value: str, rows: str, columns: str, attend: Attend, tile: int
-) -> str:
-    count = -(-attend.tokens // tile)
-    turned = writer.op("Transpose", key, perm=[0, 1, 3, 2])
-    tiles = [writer.split(name, 2, count) for name in (query, rows, columns)]
-    return writer.joined(
-        [
-            _scored(writer, some, turned, value, _terms(writer, some_rows, some_columns, attend, tile))
-            for some, some_rows, some_columns in zip(*tiles, strict=True)
-        ],
-        axis=2,
-    )
+def _head(writer: Writer, attend: Attend, inputs: Inputs, tile: int) -> str:
+    key, count = _turned(writer, inputs.key), -(-attend.tokens // tile)
+    tiles = zip(*(writer.split(name, 2, count) for name in (inputs.query, inputs.rows, inputs.columns)), strict=True)
+    some = [Inputs(query, key, inputs.value, rows, columns) for query, rows, columns in tiles]
+    return writer.joined([_scored(writer, attend, one, 1) for one in some], axis=2)
 
 
-def _concat(writer: Writer, attend: Attend) -> str:
+def _turned(writer: Writer, key: str) -> str:
+    return writer.op("Transpose", key, perm=[0, 1, 3, 2])
+
+
+def _scored(writer: Writer, attend: Attend, inputs: Inputs, heads: int) -> str:
+    """Write the attention of so many heads and any number of queries; the key is transposed already."""
+    rows = writer.op("Reshape", inputs.rows, writer.shape(attend.windows, heads, -1, attend.side, 1))
+    columns = writer.op("Reshape", inputs.columns, writer.shape(attend.windows, heads, -1, 1, attend.side))
+    both = writer.shape(attend.windows, heads, -1, attend.tokens)
+    terms = writer.op("Reshape", writer.op("Add", rows, columns), both)
+    scores = writer.op("Add", writer.op("MatMul", inputs.query, inputs.key), terms)
+    return writer.op("MatMul", writer.op("Softmax", scores, axis=-1), inputs.value)
+
+
+def _concat(writer: Writer, attend: Attend, inputs: Inputs) -> str:
     """Write attention without a bias: a key's row and column are one-hot, so the product picks the query's terms.
 
-    Source of the trick: SAM 3's relative positions, and YOSO (2022) before; the zeros behind the value are ours, because
+    Source of the trick: SAM 3's relative positions, and YOSO (2022) before. The zeros behind the value are ours:
     TensorRT fuses attention only where query, key and value are equally wide (docs/performance.md).
     """
-    query, key, value, rows, columns = attend.node.input
     width = attend.channels + 2 * attend.side
     spare = -width % ALIGNMENT
-    wide_query = writer.op("Concat", query, rows, columns, *_zeros(writer, attend, spare), axis=-1)
-    wide_key = writer.op("Concat", key, _places(writer, attend, spare), axis=-1)
-    wide_value = writer.op("Concat", value, *_zeros(writer, attend, width + spare - attend.channels), axis=-1)
-    turned = writer.op("Transpose", wide_key, perm=[0, 1, 3, 2])
-    weights = writer.op("Softmax", writer.op("MatMul", wide_query, turned), axis=-1)
+    wide_query = writer.op("Concat", inputs.query, inputs.rows, inputs.columns, *_zeros(writer, attend, spare), axis=-1)
+    wide_key = writer.op("Concat", inputs.key, _places(writer, attend, spare), axis=-1)
+    wide_value = writer.op("Concat", inputs.value, *_zeros(writer, attend, width + spare - attend.channels), axis=-1)
+    scores = writer.op("MatMul", wide_query, _turned(writer, wide_key))
+    weights = writer.op("Softmax", scores, axis=-1)
     mixed = writer.op("MatMul", weights, wide_value)
     starts, ends, axes = (writer.shape(number) for number in (0, attend.channels, 3))
     return writer.op("Slice", mixed, starts, ends, axes)
@@ -191,8 +196,8 @@ def _numpy(attend: Attend) -> np.dtype[np.generic]:
 def _sized(graph: onnx.GraphProto, node: onnx.NodeProto) -> Attend:
     types = {value.name: value.type.tensor_type for value in graph.value_info}
     value, rows = types[node.input[2]], types[node.input[3]]
-    sizes = [axis.dim_value for axis in value.shape.dim]
-    return Attend(node, *sizes, rows.shape.dim[-1].dim_value, value.elem_type)
+    windows, heads, tokens, channels = (axis.dim_value for axis in value.shape.dim)
+    return Attend(node, windows, heads, tokens, channels, rows.shape.dim[-1].dim_value, value.elem_type)
 
 
 def _drop_domain(model: onnx.ModelProto) -> None:

@@ -14,6 +14,7 @@ from ..runtime.backends.choose import available, open_backend, resolve, status
 from ..runtime.errors import UsageError
 from ..runtime.files import temporary_folder, write_atomic
 from ..runtime.golden import Golden
+from ..runtime.loading import decoder_choice
 from ..runtime.manifest import Manifest, Model
 from ..runtime.parity import (
     Check,
@@ -25,7 +26,7 @@ from ..runtime.parity import (
     self_consistency,
     tensor_check,
 )
-from ..runtime.predictor import Predictor, ServedBy, decoder_choice
+from ..runtime.predictor import Predictor, ServedBy
 from ..runtime.profile import Profile, profile_named
 from ..runtime.store import BundleWriter
 from ..runtime.types import Case

@@ -5,7 +5,7 @@ for each precision; forms of attention are written out from it.
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..runtime.errors import UsageError
@@ -56,8 +56,8 @@ def export_graphs(
     """
     wanted = variants(model, targets, form)
     graphs: list[Graph] = []
-    for part, precision, plain in sorted({(one.part, one.precision, one.form == PLAIN) for one in wanted}, reverse=True):
-        traced = _traced(model, profile, part, precision, plain)
+    for part, precision in sorted({(one.part, one.precision) for one in wanted}, reverse=True):
+        traced = _traced(model, profile, part, precision, form == PLAIN)
         some = [one for one in wanted if (one.part, one.precision) == (part, precision)]
         graphs += [_graph(traced, one) for one in some]
     return tuple(graphs)

@@ -10,7 +10,8 @@ with load("demo.bundle") as predictor:
 
 from .bundle import Bundle, open_bundle
 from .errors import MedSAMEdgeError
-from .predictor import Embedding, Prediction, Predictor, ServedBy, Timings, load
+from .loading import load
+from .predictor import Embedding, Prediction, Predictor, ServedBy, Timings
 
 __all__ = [
     "Bundle",

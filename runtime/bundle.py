@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from .errors import BundleError, StorageError
 from .files import explained
@@ -21,6 +22,25 @@ from .manifest import MANIFEST_NAME, MAX_BYTES, FileEntry, GraphEntry, Manifest,
 
 CHUNK = 1 << 20
 _MEND = "export again or copy the bundle again"
+
+
+class Listed(Protocol):
+    """A file as a manifest lists it."""
+
+    @property
+    def file(self) -> str:
+        """Its name below the manifest's folder."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """The hash of its content."""
+        ...
+
+    @property
+    def bytes(self) -> int:
+        """Its size."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -83,7 +103,7 @@ class Bundle:
         return golden
 
     def _read(self, entry: FileEntry) -> bytes:
-        with _open_regular(self.root, entry.file) as descriptor:
+        with open_regular(self.root, entry.file) as descriptor:
             data = b"".join(_chunks(descriptor, entry.bytes))
         _compare(entry, len(data), hashlib.sha256(data).hexdigest())
         return data
@@ -96,15 +116,28 @@ def open_bundle(path: str | Path) -> Bundle:
         BundleError: No bundle, or one with a missing, shortened, altered or linked file.
         StorageError: A file that cannot be read.
     """
+    bundle = open_unhashed(path)
+    for entries in bundle.manifest.entries().values():
+        for entry in entries:
+            verify_file(bundle.root, entry)
+    return bundle
+
+
+def open_unhashed(path: str | Path) -> Bundle:
+    """Read the manifest alone, for one who calls `verify_file` before each file that is used: `load` with a state
+    folder, where a compiled model spares reading hundreds of megabytes of graph.
+
+    Raises:
+        BundleError: No bundle, or an altered manifest.
+        StorageError: A manifest that cannot be read.
+    """
     root = Path(path)
     _check_folder(root)
-    with _open_regular(root, MANIFEST_NAME) as descriptor:
+    with open_regular(root, MANIFEST_NAME) as descriptor:
         manifest = parse(b"".join(_chunks(descriptor, MAX_BYTES)))
     for folder, entries in manifest.entries().items():
         if entries:
             _check_subfolder(root, folder)
-        for entry in entries:
-            _verify(root, entry)
     return Bundle(root, manifest)
 
 
@@ -136,9 +169,15 @@ def _check_subfolder(root: Path, folder: str) -> None:
         raise BundleError(f"a folder {folder} inside {root}", "a symbolic link", _MEND)
 
 
-def _verify(root: Path, entry: GraphEntry | FileEntry) -> None:
+def verify_file(root: Path, entry: Listed) -> None:
+    """Hash a listed file.
+
+    Raises:
+        BundleError: It is missing, shortened, altered, or a link.
+        StorageError: It cannot be read.
+    """
     hasher, size = hashlib.sha256(), 0
-    with _open_regular(root, entry.file) as descriptor:
+    with open_regular(root, entry.file) as descriptor:
         for chunk in _chunks(descriptor, entry.bytes):
             hasher.update(chunk)
             size += len(chunk)
@@ -147,7 +186,7 @@ def _verify(root: Path, entry: GraphEntry | FileEntry) -> None:
     _compare(entry, size, hasher.hexdigest())
 
 
-def _compare(entry: GraphEntry | FileEntry, size: int, sha256: str) -> None:
+def _compare(entry: Listed, size: int, sha256: str) -> None:
     if size != entry.bytes:
         raise BundleError(f"{entry.bytes} bytes in {entry.file}", f"{size} bytes", _MEND)
     if sha256 != entry.sha256:
@@ -155,8 +194,13 @@ def _compare(entry: GraphEntry | FileEntry, size: int, sha256: str) -> None:
 
 
 @contextmanager
-def _open_regular(root: Path, name: str) -> Iterator[int]:
-    """A descriptor of a plain file: never a link, nor a pipe or device that would block or never end."""
+def open_regular(root: Path, name: str) -> Iterator[int]:
+    """Lend a descriptor of a plain file: never a link, nor a pipe or device that would block or never end.
+
+    Raises:
+        BundleError: It is missing, or no plain file.
+        StorageError: It cannot be read.
+    """
     try:
         # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
         descriptor = os.open(root / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

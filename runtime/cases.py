@@ -19,7 +19,7 @@ from .arrays import ArrayArchive, ArrayHeader
 from .boxes import boxes_from_labels, check_boxes
 from .errors import CaseError, UsageError
 from .files import list_folder, read_bytes
-from .images import accept_pixels, as_image
+from .pixels import accept_pixels, as_image
 from .types import AnyArray, Boxes, Case, Masks
 
 MAX_CASE_BYTES = 2**30

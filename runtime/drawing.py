@@ -12,7 +12,7 @@ import numpy.typing as npt
 import PIL.Image
 
 from .errors import BoxError, ImageError
-from .images import as_image
+from .pixels import as_image
 from .types import Boxes, Image, Mask, Masks
 
 # Okabe and Ito without black and gray; their blue is lightened, to be seen on dark images

@@ -130,7 +130,7 @@ def read_bytes(path: Path, limit: int) -> bytes:
     return data
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes | memoryview) -> None:
     """Write a file whole or not at all, and make it survive a power cut.
 
     A symbolic link stays one: the file that it points to is replaced.
@@ -141,7 +141,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     write_together({path: data})
 
 
-def write_together(files: Mapping[Path, bytes]) -> None:
+def write_together(files: Mapping[Path, bytes | memoryview]) -> None:
     """Write each file as `write_atomic` does, and replace none before the bytes of all are on the disk.
 
     Raises:
@@ -157,7 +157,7 @@ def write_together(files: Mapping[Path, bytes]) -> None:
 
 
 @contextmanager
-def _beside(path: Path, data: bytes) -> Iterator[tuple[Path, Path]]:
+def _beside(path: Path, data: bytes | memoryview) -> Iterator[tuple[Path, Path]]:
     """A temporary file with the data, and the file that it is to replace; removed if nobody renamed it."""
     with explained(_WRITABLE, path):
         target = _destination(path)
@@ -181,7 +181,7 @@ def _destination(path: Path) -> Path:
     return target
 
 
-def _write_synced(path: Path, data: bytes) -> None:
+def _write_synced(path: Path, data: bytes | memoryview) -> None:
     """Create `path` and return once its bytes are on the disk."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:

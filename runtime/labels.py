@@ -13,7 +13,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 from .arrays import ArrayArchive, ArrayHeader, read_npy
 from .errors import ImageError, UsageError
 from .files import open_file
-from .images import DAMAGE, check_size
+from .images import DAMAGE
+from .pixels import check_size
 from .tiff import check_samples, check_upright, tile_size
 from .types import AnyArray
 

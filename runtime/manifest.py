@@ -168,9 +168,9 @@ def parse(data: bytes) -> Manifest:
     if len(data) > MAX_BYTES:
         raise _refuse(f"a manifest of at most {MAX_BYTES} bytes", f"{len(data)} bytes")
     try:
-        raw = _load(data)
+        raw = load_object(data)
         _check_schema(raw)
-        _check_digest(raw)
+        check_digest(raw)
         manifest = from_json(Manifest, raw)
     except RecursionError as error:
         raise _refuse("a manifest of a few levels", "one nested hundreds of levels deep") from error
@@ -179,7 +179,12 @@ def parse(data: bytes) -> Manifest:
     return manifest
 
 
-def _load(data: bytes) -> dict[str, object]:
+def load_object(data: bytes) -> dict[str, object]:
+    """Read one JSON object in UTF-8 in which no key stands twice and no number is NaN.
+
+    Raises:
+        BundleError: It is none.
+    """
     try:
         # Decoded here, because json.loads would also accept UTF-16 and UTF-32.
         raw = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
@@ -211,7 +216,12 @@ def _check_schema(raw: dict[str, object]) -> None:
     raise BundleError(f"the schema {SCHEMA}, which medsam-edge {__version__} reads", short(schema), mend)
 
 
-def _check_digest(raw: dict[str, object]) -> None:
+def check_digest(raw: dict[str, object]) -> None:
+    """Hold a manifest's `digest` against what it says.
+
+    Raises:
+        BundleError: They do not fit.
+    """
     try:
         digest = hashlib.sha256(canonical(raw)).hexdigest()
     except ValueError as error:

@@ -6,23 +6,19 @@ files but the bundle, and nothing of how a backend computes.
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 
-from .backends.base import Backend, BackendChoice, GraphSource, HostTensor, Tensor
-from .backends.choose import open_backend, resolve, status
+from .backends.base import Backend, HostTensor, Tensor
 from .boxes import check_boxes
-from .bundle import Bundle, open_bundle
-from .contract import check_contract
-from .errors import DeviceMemoryError, ParityError, UsageError
-from .images import as_image
-from .manifest import PartSpec
+from .errors import DeviceMemoryError, ParityError
+from .pixels import as_image
 from .profile import Profile
 from .profile_steps import boxes_to_encoder, encoder_inputs, masks_from_logits
+from .state import CacheStatus
 from .types import AnyArray, Boxes, Logits, Masks
 
 MAX_BOXES = 16
@@ -109,6 +105,7 @@ class Predictor:
         decoder: The opened `decoder` part.
         served_by: What to write on each result.
         max_boxes: Boxes per decoder call. Decoder memory grows with it; results do not depend on it.
+        cache: How each part was opened: from a compiled model in a state folder, or why not.
     """
 
     def __init__(
@@ -118,8 +115,10 @@ class Predictor:
         decoder: Backend,
         served_by: ServedBy,
         max_boxes: int = MAX_BOXES,
+        cache: Mapping[str, CacheStatus] | None = None,
     ) -> None:
         self.profile, self.served_by, self.max_boxes = profile, served_by, max_boxes
+        self.cache = dict(cache or {})
         self._encoder, self._decoder = encoder, decoder
 
     def embed(self, image: AnyArray) -> Embedding:
@@ -238,61 +237,6 @@ def _check_finite(iou: AnyArray) -> None:
     if not np.isfinite(iou).all():
         remedy = "run a graph of higher precision, or verify the bundle on this backend"
         raise ParityError("finite IoU estimates from the decoder", "NaN or infinity", remedy)
-
-
-def load(
-    bundle: str | Path | Bundle,
-    backend: str = "auto",
-    *,
-    max_boxes: int = MAX_BOXES,
-    threads: int | None = None,
-) -> Predictor:
-    """Open a bundle on a backend; every file is hashed before a native parser sees it.
-
-    Args:
-        bundle: The folder that `medsam-edge export` wrote, or an opened bundle.
-        backend: `auto`, or a name such as `onnxruntime`, `openvino`, `openvino:GPU`.
-        max_boxes: Boxes per decoder call.
-        threads: CPU threads, or None for the backend's own choice (all physical cores).
-
-    Raises:
-        UsageError: If `max_boxes` is below 1, or no backend has this name.
-        BundleError: If the bundle is incomplete, altered, of another kind, or has no graph for this backend.
-        MissingExtraError: If the backend is not installed.
-    """
-    if max_boxes < 1:
-        raise UsageError("at least one box per decoder call", str(max_boxes), "set max_boxes to 1 or more")
-    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-    choice = resolve(backend)
-    choice = replace(choice, threads=threads)
-    profile = Profile.from_dict(opened.manifest.profile)
-    parts = check_contract(opened.manifest, profile)
-    encoder = open_backend(_source(opened, parts["encoder"], _target(choice)), choice)
-    try:
-        decoder = open_backend(_source(opened, parts["decoder"], _target(choice)), decoder_choice(choice))
-    except BaseException:
-        encoder.close()
-        raise
-    return Predictor(profile, encoder, decoder, _served_by(opened, choice, encoder), max_boxes)
-
-
-def decoder_choice(choice: BackendChoice) -> BackendChoice:
-    """Keep the decoder in float32: in 16 bits its box coordinates are off by pixels. An NPU offers nothing else."""
-    return choice if choice.device.startswith("NPU") else replace(choice, precision="f32")
-
-
-def _source(bundle: Bundle, part: PartSpec, target: str | None) -> GraphSource:
-    entry = bundle.entry(part.name, "fp32", target)
-    return GraphSource(bundle.root / entry.file, part, entry.sha256)
-
-
-def _target(choice: BackendChoice) -> str | None:
-    return None if choice.name == "fake" else choice.name  # the fake runs no graph, so any will do
-
-
-def _served_by(bundle: Bundle, choice: BackendChoice, encoder: Backend) -> ServedBy:
-    graphs = {part: bundle.entry(part, "fp32", _target(choice)).sha256 for part in ("encoder", "decoder")}
-    return ServedBy(choice.name, status(choice.name).version or "", choice.device, encoder.precision, graphs)
 
 
 def _ms(start: float, end: float) -> float:

@@ -14,7 +14,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 from .arrays import ArrayHeader, read_npy
 from .errors import ImageError, UsageError
 from .files import open_file
-from .images import DAMAGE, check_size
+from .images import DAMAGE
+from .pixels import check_size
 from .tiff import check_samples, check_upright, first_directory, tile_size
 from .types import AnyArray
 

@@ -6,7 +6,7 @@ The tiny bundle is answered by the shipped fake backend: no weights, no PyTorch,
 
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -98,11 +98,18 @@ def _answer(case: Case) -> Golden:
     )
 
 
-def _write_bundle(root: Path, golden: Sequence[Golden], trained: bool = True, parts: Sequence[str] = ()) -> Path:
+def _write_bundle(
+    root: Path,
+    golden: Sequence[Golden],
+    trained: bool = True,
+    parts: Sequence[str] = (),
+    graphs: Mapping[str, bytes] | None = None,
+) -> Path:
     chosen = [PARTS[name] for name in parts or PARTS]
     with BundleWriter(root) as writer:
         for part in chosen:
-            writer.add_graph(f"{part.name}\n".encode(), part=part.name, precision="fp32", form="plain", targets=())
+            data = (graphs or {}).get(part.name, f"{part.name}\n".encode())
+            writer.add_graph(data, part=part.name, precision="fp32", form="plain", targets=())
         for case in golden:
             writer.add_golden(case)
         writer.add_record("export", {"of": "a test"})
@@ -150,6 +157,68 @@ def write_bundle() -> Callable[..., Path]:
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_golden: tuple[Golden, ...]) -> Path:
     """A bundle that nobody may change; `own_bundle` is a copy for those who do."""
     return _write_bundle(tmp_path_factory.mktemp("session") / "tiny.bundle", tiny_golden)
+
+
+def _graph(
+    part: PartSpec, nodes: Sequence[tuple[str, str, str, dict[str, object]]], seed: int, **weights: object
+) -> bytes:
+    """An ONNX file of `(operator, inputs, output, attributes)`; a weight is an array, or the shape of a random one."""
+    onnx = pytest.importorskip("onnx")
+    helper, random = onnx.helper, np.random.default_rng(seed)
+    types = {"uint8": onnx.TensorProto.UINT8, "float32": onnx.TensorProto.FLOAT}
+    ports = {
+        spec.name: helper.make_tensor_value_info(spec.name, types[spec.dtype], spec.shape)
+        for spec in (*part.inputs, *part.outputs)
+    }
+    arrays = {
+        name: value if isinstance(value, np.ndarray) else random.normal(0, 0.05, value).astype(np.float32)
+        for name, value in weights.items()
+    }
+    made = helper.make_graph(
+        [helper.make_node(kind, names.split(), [output], **options) for kind, names, output, options in nodes],
+        part.name,
+        [ports[spec.name] for spec in part.inputs],
+        [ports[spec.name] for spec in part.outputs],
+        [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    return bytes(model.SerializeToString())
+
+
+def _graphs(seed: int) -> dict[str, bytes]:
+    """The smallest graphs with the right interface whose answers depend on every input."""
+    encoder = (
+        ("Cast", "image", "pixels", {"to": 1}),
+        ("AveragePool", "pixels", "cells", {"kernel_shape": [GRID, GRID], "strides": [GRID, GRID]}),
+        ("Conv", "cells kernel", "image_embedding", {}),
+    )
+    decoder = (
+        ("Flatten", "image_embedding", "row", {}),
+        ("MatMul", "row squeeze", "context", {}),
+        ("MatMul", "boxes spread", "drawn", {}),
+        ("Add", "drawn context", "flat", {}),
+        ("Reshape", "flat grid", "low_res_logits", {}),
+        ("MatMul", "boxes rate", "rated", {}),
+        ("Sigmoid", "rated", "iou_predictions", {}),
+    )
+    size, grid = LOGITS * LOGITS, np.array([-1, 1, LOGITS, LOGITS])
+    squeeze = (256 * GRID * GRID, 1)
+    return {
+        "encoder": _graph(PARTS["encoder"], encoder, seed, kernel=(256, 3, 1, 1)),
+        "decoder": _graph(PARTS["decoder"], decoder, seed, squeeze=squeeze, spread=(4, size), grid=grid, rate=(4, 1)),
+    }
+
+
+@pytest.fixture
+def real_bundle(tmp_path: Path, tiny_golden: tuple[Golden, ...]) -> Path:
+    """A bundle that ONNX Runtime and OpenVINO can run; its golden answers are not its own."""
+    return _write_bundle(tmp_path / "real.bundle", tiny_golden, graphs=_graphs(1))
+
+
+@pytest.fixture
+def other_graphs() -> dict[str, bytes]:
+    """The graphs of a retrained model, for `write_bundle`."""
+    return _graphs(2)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .common import MLP, LayerNorm2d
 from .mask_decoder import MaskDecoder, TokenAttention, TwoWayTransformer
 
 
@@ -78,6 +79,7 @@ class Upscaling(nn.Module):
         assert isinstance(first, nn.ConvTranspose2d)
         assert isinstance(second, nn.ConvTranspose2d)
         self.first, self.second = Children(first), Children(second)
+        assert isinstance(norm, LayerNorm2d)
         self.norm = nn.LayerNorm(norm.normalized_shape, norm.eps)
         self.norm.weight, self.norm.bias = norm.weight, norm.bias
 
@@ -105,19 +107,23 @@ class Children(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return each token's four children."""
-        out: Tensor = tokens @ self.weight + self.bias
-        return out.unflatten(-1, (4, -1))
+        out = tokens @ self.weight + self.bias
+        return out.reshape(*tokens.shape[:-1], 4, -1)
 
 
 class AbsorbedDecoder(nn.Module):
     """`MaskDecoder`'s function with all of the above; for export only."""
 
+    own: Tensor
+
     def __init__(self, plain: MaskDecoder) -> None:
         super().__init__()
+        hypernetwork = plain.output_hypernetworks_mlps[0]
+        assert isinstance(hypernetwork, MLP)
         self.transformer = absorbed(plain.transformer)
         self.upscaling = Upscaling(plain.output_upscaling)
         self.iou_prediction_head = plain.iou_prediction_head
-        self.hypernetwork = plain.output_hypernetworks_mlps[0]
+        self.hypernetwork = hypernetwork
         self.register_buffer("own", torch.cat([plain.iou_token.weight, plain.mask_tokens.weight]).detach())
 
     def forward(self, image: Tensor, image_pe: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""SAM's ViT encoder in the shape in which it is exported: the same function and parameters, cheaper, with open attention.
+"""SAM's ViT encoder in the shape in which it is exported: the same function and parameters, cheaper.
 
 Against image_encoder.py, which stays the reference: windowed blocks project real tokens only (padding follows the norm
 in SAM, so a padded token's query, key and value are the projection's bias and need no product), windows and heads are
@@ -31,6 +31,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, rows: Tensor, columns: Ten
 
 class FormedAttention(nn.Module):
     """`Attention` with its windows: `(1, G, G, C)` to the same shape; `window` 0 attends globally."""
+
+    row_table: Tensor
+    column_table: Tensor
 
     def __init__(self, plain: Attention, window: int) -> None:
         super().__init__()

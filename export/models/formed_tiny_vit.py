@@ -57,8 +57,9 @@ class FormedBlock(nn.Module):
 def _regrouped(plain: nn.Linear, heads: int) -> nn.Linear:
     """Reorder a projection whose heads hold query, key and value each to one of all queries, all keys, all values."""
     made = nn.Linear(plain.in_features, plain.out_features)
-    made.weight = nn.Parameter(plain.weight.unflatten(0, (heads, 3, -1)).transpose(0, 1).flatten(0, 2), False)
-    made.bias = nn.Parameter(plain.bias.unflatten(0, (heads, 3, -1)).transpose(0, 1).flatten(), False)
+    weight, bias = (value.reshape(heads, 3, -1, *value.shape[1:]) for value in (plain.weight, plain.bias))
+    made.weight = nn.Parameter(weight.transpose(0, 1).reshape(plain.weight.shape), False)
+    made.bias = nn.Parameter(bias.transpose(0, 1).reshape(plain.bias.shape), False)
     return made
 
 
@@ -74,6 +75,13 @@ def _form(parent: nn.Module) -> None:
     for name, child in list(parent.named_children()):
         _form(child)
         if isinstance(child, ConvNorm):
-            setattr(parent, name, fuse_conv_bn_eval(child.get_submodule("c"), child.get_submodule("bn")))
+            setattr(parent, name, _folded(child))
         elif isinstance(child, Block):
             setattr(parent, name, FormedBlock(child))
+
+
+def _folded(layer: ConvNorm) -> nn.Module:
+    convolution, norm = layer.children()
+    assert isinstance(convolution, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
+    return fuse_conv_bn_eval(convolution, norm)

@@ -4,7 +4,7 @@ A `Backend` is one graph, ready to run. What it is made of stays in its own file
 here are all that crosses. It knows nothing of images, boxes or bundles.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -108,13 +108,25 @@ class Described:
         return self._part.outputs
 
 
+def _hashed_already() -> None:
+    """Do nothing: the file's hash was checked when its bundle was opened."""
+
+
 @dataclass(frozen=True)
 class GraphSource:
-    """What a backend is opened from: a file whose hash was checked, and what the manifest says of its tensors."""
+    """What a backend is opened from: a file, and what the manifest says of it.
+
+    Attributes:
+        path: The ONNX file.
+        part: Its tensors.
+        sha256: Its hash.
+        verify: Called before a library reads the file; hashes it where nobody has done so yet, and raises BundleError.
+    """
 
     path: Path
     part: PartSpec
     sha256: str
+    verify: Callable[[], None] = _hashed_already
 
 
 @dataclass(frozen=True)

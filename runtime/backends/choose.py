@@ -8,6 +8,8 @@ from importlib import import_module
 from types import ModuleType
 
 from ..errors import MissingExtraError
+from ..state import CacheStatus, StateFolder
+from ..state_manifest import BlobKey
 from .base import BACKENDS, Backend, BackendChoice, GraphSource, choice_from_text
 
 EXTRAS = {"onnxruntime": "ort", "openvino": "openvino"}
@@ -72,19 +74,40 @@ def open_backend(source: GraphSource, choice: BackendChoice) -> Backend:
         BundleError: If the library cannot read or compile the graph.
         MachineError: If the device is not there.
     """
+    return open_cached(source, choice, None)[0]
+
+
+def open_cached(source: GraphSource, choice: BackendChoice, state: StateFolder | None) -> tuple[Backend, CacheStatus]:
+    """Open one graph, from a compiled model in the state folder where that serves; raises what `open_backend` does."""
+    if choice.name == "openvino":
+        from .openvino import OpenVinoBackend
+
+        opened = OpenVinoBackend(source, choice, state)
+        return opened, opened.cache
+    source.verify()
+    reason = "" if state is None else f"{choice.name} keeps no compiled models"
+    return _open_plain(source, choice), CacheStatus("off", reason)
+
+
+def _open_plain(source: GraphSource, choice: BackendChoice) -> Backend:
     match choice.name:
         case "onnxruntime":
             from .onnxruntime import OnnxRuntimeBackend
 
             return OnnxRuntimeBackend(source, choice)
-        case "openvino":
-            from .openvino import OpenVinoBackend
-
-            return OpenVinoBackend(source, choice)
         case _:
             from .fake import FakeBackend
 
             return FakeBackend(source, choice)
+
+
+def blob_key(source: GraphSource, choice: BackendChoice) -> BlobKey | None:
+    """Return what a compiled model must have been made from and for to be used now; None: this backend keeps none.
+
+    Raises:
+        MachineError: If the device is not there.
+    """
+    return _module(choice.name).key_of(source, choice) if choice.name == "openvino" else None
 
 
 def _module(name: str) -> ModuleType:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import BundleError, MachineError
+from ..state import StateFolder
+from ..state_manifest import BlobKey
 from .base import (
     BackendChoice,
     Described,
@@ -27,6 +30,7 @@ from .base import (
     failure,
     is_memory,
 )
+from .openvino_cache import model_key, open_model, precision_of
 
 if TYPE_CHECKING:
     import openvino
@@ -38,7 +42,7 @@ def devices() -> tuple[str, ...]:
     Raises:
         ImportError: If OpenVINO is not installed.
     """
-    return tuple(_openvino().Core().available_devices)
+    return tuple(_core().available_devices)
 
 
 def version() -> str:
@@ -55,15 +59,35 @@ def _openvino() -> ModuleType:
     return import_module("openvino")
 
 
-class OpenVinoBackend(Described):
-    """A compiled model with one request; calls from several threads are answered one after another."""
+@cache
+def _core() -> openvino.Core:
+    # One for the process: each new one would load the plug-ins of all devices again.
+    return _openvino().Core()
 
-    def __init__(self, source: GraphSource, choice: BackendChoice) -> None:
-        core = _openvino().Core()
+
+def key_of(source: GraphSource, choice: BackendChoice) -> BlobKey:
+    """Return what a compiled model must have been made from and for to be used now.
+
+    Raises:
+        MachineError: If the device is not there.
+    """
+    _check_device(_core(), choice)
+    return model_key(_core(), source, choice, _properties(choice))
+
+
+class OpenVinoBackend(Described):
+    """A compiled model with one request; calls from several threads are answered one after another.
+
+    Attributes:
+        cache: How it was opened.
+    """
+
+    def __init__(self, source: GraphSource, choice: BackendChoice, state: StateFolder | None = None) -> None:
+        core = _core()
         _check_device(core, choice)
         try:
-            compiled = core.compile_model(str(source.path), choice.device, _properties(choice))
-            self.precision = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
+            compiled, self.cache = open_model(core, source, choice, _properties(choice), state)
+            self.precision = precision_of(compiled)
             self._request = compiled.create_infer_request()
         except (RuntimeError, MemoryError) as error:
             raise failure("OpenVINO", error) if is_memory(error) else _unreadable(source, choice, error) from error

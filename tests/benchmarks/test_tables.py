@@ -15,6 +15,7 @@ from medsam_edge.runtime.metrics import Summary
 from medsam_edge.runtime.parity import Check, Group, Limits
 from medsam_edge.runtime.predictor import ServedBy
 from medsam_edge.runtime.segmentation import Written
+from medsam_edge.runtime.stored import BundleState, StoredBlob
 from rich.console import Console, RenderableType
 
 LONG = "a-rather-long-name-of-a-case-from-a-hospital-with-many-departments-and-scanners-000123"
@@ -155,6 +156,25 @@ def test_a_bundle_fits(bundle: Bundle) -> None:
 def test_a_bundle_of_random_weights_says_so(bundle: Bundle) -> None:
     manifest = replace(bundle.manifest, model=replace(bundle.manifest.model, trained=False))
     assert flat(tables.LATENCY_ONLY) in flat(rendered(tables.inspect_tables(replace(bundle, manifest=manifest))))
+
+
+def test_a_state_folder_fits(bundle: Bundle) -> None:
+    serves = StoredBlob("encoder", "openvino", "GPU.1", "bf16", 16, "a" * 64, 368_161_632, True, "")
+    reason = f"version was 2026.3, is {LONG}"
+    stale = replace(serves, part="decoder", threads=None, sha256="b" * 64, reusable=False, reason=reason)
+    found = BundleState(bundle.root, bundle.manifest, Path("/state"), "state.json cannot be believed", (serves, stale))
+    text = rendered(tables.state_tables(found))
+    assert max(len(line) for line in text.splitlines()) <= 80
+    for word in (
+        "aaaaaaaa",
+        "bbbbbbbb",
+        "reuses it",
+        "368.16",
+        "state.json cannot be believed",
+        bundle.manifest.digest,
+    ):
+        assert flat(word) in flat(text)
+    assert "nothing for this bundle" in rendered(tables.state_tables(replace(found, blobs=())))
 
 
 @pytest.mark.parametrize("here", [True, False])

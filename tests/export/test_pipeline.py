@@ -14,8 +14,8 @@ from medsam_edge.export.reference import Reference
 from medsam_edge.runtime.backends import choose
 from medsam_edge.runtime.bundle import open_bundle
 from medsam_edge.runtime.errors import MissingExtraError, UsageError
+from medsam_edge.runtime.loading import load
 from medsam_edge.runtime.metrics import dice
-from medsam_edge.runtime.predictor import load
 from medsam_edge.runtime.profile import medsam
 from medsam_edge.runtime.types import Case
 from safetensors.torch import save_file

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from medsam_edge.runtime import bundle as module
-from medsam_edge.runtime.bundle import Bundle, open_bundle
+from medsam_edge.runtime.bundle import Bundle, open_bundle, open_unhashed, verify_file
 from medsam_edge.runtime.errors import BundleError, StorageError
 from medsam_edge.runtime.golden import Golden, encode_golden
 from medsam_edge.runtime.manifest import (
@@ -275,3 +275,24 @@ def test_a_disk_that_fails_is_not_the_bundles_fault(root: Path, monkeypatch: pyt
     monkeypatch.setattr("os.read", broken)
     with pytest.raises(StorageError, match="Input/output error"):
         open_bundle(root)
+
+
+def test_an_unhashed_bundle_reads_its_manifest_and_each_file_can_be_hashed_later(tmp_path: Path) -> None:
+    root = write(tmp_path / "b")
+    whole, harmed = open_bundle(root).manifest.graphs[:2]
+    (root / harmed.file).write_bytes(b"altered")
+    assert open_unhashed(root).manifest.graphs == (whole, harmed)
+    verify_file(root, whole)
+    with pytest.raises(BundleError, match=harmed.file):
+        verify_file(root, harmed)
+    (root / "manifest.json").write_bytes(b"{}")
+    with pytest.raises(BundleError):
+        open_unhashed(root)
+
+
+def test_an_unhashed_bundle_has_no_links_for_folders_either(tmp_path: Path) -> None:
+    root = write(tmp_path / "b")
+    (root / "graphs").rename(tmp_path / "elsewhere")
+    (root / "graphs").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BundleError, match="a symbolic link"):
+        open_unhashed(root)

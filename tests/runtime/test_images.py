@@ -13,7 +13,8 @@ import PIL.Image
 import pytest
 from medsam_edge.runtime.arrays import ArrayHeader
 from medsam_edge.runtime.errors import ExitCode, ImageError, MedSAMEdgeError, StorageError
-from medsam_edge.runtime.images import MAX_PIXELS, MAX_SIDE, accept_pixels, read_image
+from medsam_edge.runtime.images import read_image
+from medsam_edge.runtime.pixels import MAX_PIXELS, MAX_SIDE, accept_pixels
 
 GRAY = (np.arange(40 * 30).reshape(40, 30) % 251).astype(np.uint8)
 RGB = np.stack([GRAY, GRAY[::-1], 255 - GRAY], axis=2)

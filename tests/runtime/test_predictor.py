@@ -11,7 +11,9 @@ from medsam_edge.runtime.backends.fake import FakeBackend
 from medsam_edge.runtime.bundle import open_bundle
 from medsam_edge.runtime.errors import BoxError, BundleError, DeviceMemoryError, ImageError, ParityError, UsageError
 from medsam_edge.runtime.golden import Golden
-from medsam_edge.runtime.predictor import Predictor, Timings, decoder_choice, load
+from medsam_edge.runtime.loading import decoder_choice, load
+from medsam_edge.runtime.predictor import Predictor, Timings
+from medsam_edge.runtime.state import CacheStatus
 from medsam_edge.runtime.types import AnyArray, Boxes
 
 Make = Callable[..., Predictor]
@@ -215,11 +217,11 @@ def test_the_chunk_size_can_be_chosen_at_loading(tiny_bundle: Path) -> None:
 def test_threads_reach_the_backend(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int | None] = []
 
-    def opened(source: object, choice: Any) -> FakeBackend:  # noqa: ANN401
+    def opened(source: object, choice: Any, _: object) -> tuple[FakeBackend, CacheStatus]:  # noqa: ANN401
         asked.append(choice.threads)
-        return FakeBackend(source, choice)  # type: ignore[arg-type]
+        return FakeBackend(source, choice), CacheStatus("off")  # type: ignore[arg-type]
 
-    monkeypatch.setattr("medsam_edge.runtime.predictor.open_backend", opened)
+    monkeypatch.setattr("medsam_edge.runtime.loading.open_cached", opened)
     load(tiny_bundle, "fake", threads=3)
     assert asked == [3, 3]
 

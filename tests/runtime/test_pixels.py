@@ -4,7 +4,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from medsam_edge.runtime.errors import ImageError
-from medsam_edge.runtime.images import as_image
+from medsam_edge.runtime.pixels import as_image
 
 GRAY = (np.arange(40 * 30).reshape(40, 30) % 251).astype(np.uint8)
 RGB = np.stack([GRAY, GRAY[::-1], 255 - GRAY], axis=2)

@@ -1,0 +1,89 @@
+"""Opens a bundle on a backend: `load`, the door to everything that a `Predictor` does.
+
+It joins what reads bundles, what opens graphs and what keeps compiled models, and computes nothing itself.
+"""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from .backends.base import Backend, BackendChoice, GraphSource
+from .backends.choose import open_cached, resolve, status
+from .bundle import Bundle, open_bundle, open_unhashed, verify_file
+from .contract import check_contract
+from .errors import UsageError
+from .manifest import PartSpec
+from .predictor import MAX_BOXES, Predictor, ServedBy
+from .profile import Profile
+from .state import StateFolder
+
+
+def load(
+    bundle: str | Path | Bundle,
+    backend: str = "auto",
+    *,
+    max_boxes: int = MAX_BOXES,
+    threads: int | None = None,
+    state: str | Path | None = None,
+) -> Predictor:
+    """Open a bundle on a backend; every file is hashed before a native parser sees it.
+
+    Args:
+        bundle: The folder that `medsam-edge export` wrote, or an opened bundle.
+        backend: `auto`, or a name such as `onnxruntime`, `openvino`, `openvino:GPU`.
+        max_boxes: Boxes per decoder call.
+        threads: CPU threads, or None for the backend's own choice (all physical cores).
+        state: A folder of this device for compiled models, which make the next start faster (docs/state.md); made
+            where it is not there. None: nothing is written. With it, a file is hashed when it is first used, and a
+            graph whose compiled model serves is not read at all.
+
+    Raises:
+        UsageError: If `max_boxes` is below 1, no backend has this name, or `state` holds something else.
+        StorageError: If others may write to the folder `state`.
+        BundleError: If the bundle is incomplete, altered, of another kind, or has no graph for this backend.
+        MissingExtraError: If the backend is not installed.
+    """
+    if max_boxes < 1:
+        raise UsageError("at least one box per decoder call", str(max_boxes), "set max_boxes to 1 or more")
+    folder = None if state is None else StateFolder(state)
+    opened, unread = _opened(bundle, later=folder is not None)
+    choice = replace(resolve(backend), threads=threads)
+    profile = Profile.from_dict(opened.manifest.profile)
+    parts = check_contract(opened.manifest, profile)
+    sources = {name: _source(opened, part, target_of(choice), unread) for name, part in parts.items()}
+    encoder, first = open_cached(sources["encoder"], choice, folder)
+    try:
+        decoder, second = open_cached(sources["decoder"], decoder_choice(choice), folder)
+    except BaseException:
+        encoder.close()
+        raise
+    cache = {"encoder": first, "decoder": second}
+    return Predictor(profile, encoder, decoder, _served_by(opened, choice, encoder), max_boxes, cache)
+
+
+def decoder_choice(choice: BackendChoice) -> BackendChoice:
+    """Keep the decoder in float32: in 16 bits its box coordinates are off by pixels. An NPU offers nothing else."""
+    return choice if choice.device.startswith("NPU") else replace(choice, precision="f32")
+
+
+def _opened(bundle: str | Path | Bundle, later: bool) -> tuple[Bundle, bool]:
+    """The bundle, and whether its files are still to be hashed."""
+    if isinstance(bundle, Bundle):
+        return bundle, False
+    return (open_unhashed(bundle), True) if later else (open_bundle(bundle), False)
+
+
+def _source(bundle: Bundle, part: PartSpec, target: str | None, unread: bool) -> GraphSource:
+    entry = bundle.entry(part.name, "fp32", target)
+    source = GraphSource(bundle.root / entry.file, part, entry.sha256)
+    return replace(source, verify=partial(verify_file, bundle.root, entry)) if unread else source
+
+
+def target_of(choice: BackendChoice) -> str | None:
+    """Return which of a bundle's graphs a backend takes: those made for it."""
+    return None if choice.name == "fake" else choice.name  # the fake runs no graph, so any will do
+
+
+def _served_by(bundle: Bundle, choice: BackendChoice, encoder: Backend) -> ServedBy:
+    graphs = {part: bundle.entry(part, "fp32", target_of(choice)).sha256 for part in ("encoder", "decoder")}
+    return ServedBy(choice.name, status(choice.name).version or "", choice.device, encoder.precision, graphs)
