@@ -57,12 +57,13 @@ def _ratio_tables(report: BenchReport) -> Iterator[RenderableType]:
         names = list(dict.fromkeys(ratio.reference for ratio in found))
         for first in range(0, len(names), _REFERENCES):
             yield _ratio_table(own, found, {name: heads[name] for name in names[first : first + _REFERENCES]})
+    if report.ratios:
+        yield Text("Times as fast: the other's median over its own; in brackets the 95 % interval.\n", "dim")
 
 
 def _ratio_table(own: CandidateReport, found: Sequence[Ratio], heads: dict[str, str]) -> Table:
-    title = f"{one_line(own.name)}: times as fast, with 95 % interval"
     columns = [f"vs {one_line(head)}" for head in heads.values()]
-    made = table(title, "stage", *columns, numbers=len(columns))
+    made = table(f"{one_line(own.name)}: times as fast", "stage", *columns, numbers=len(columns))
     for column in made.columns[1:]:
         column.no_wrap = False  # the name of a folder may be long
     cells = {(ratio.stage, ratio.reference): _ratio(ratio) for ratio in found}
@@ -78,9 +79,8 @@ def _ratio(ratio: Ratio) -> str:
 
 
 def _start_table(report: BenchReport) -> Table:
-    title = "From the start of the process, in ms; peak memory of the process, in MiB"
     many = [f"{report.boxes} boxes"] if report.boxes else []
-    made = table(title, "", "ready", "first mask", "one box", *many, numbers=3 + len(many))
+    made = table("Start in ms, peak memory in MiB", "", "ready", "first mask", "one box", *many, numbers=3 + len(many))
     for one in report.candidates:
         memory = [one.peak_mib, *([] if one.peak_many_mib is None else [one.peak_many_mib])]
         figures = [one.ready_ms, one.first_mask_ms, *memory]
