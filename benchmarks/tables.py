@@ -22,6 +22,7 @@ from .verification import BackendReport, TaskGroup, VerifyReport
 if TYPE_CHECKING:  # it needs PyTorch, and the tables of all other verbs must not
     from .demo import DemoResult
 
+_COMMAND_WIDTH = 40
 LATENCY_ONLY = "random weights: latency only, parity proves nothing and passes no gate"
 
 
@@ -88,6 +89,9 @@ def doctor_tables(found: Diagnosis) -> RenderableType:
         made.add_row(f"backend {backend.name}", here, backend.missing or "")
     for extra in found.extras:
         made.add_row(f"extra {extra.name}", ", ".join(extra.present) or "-", extra.missing or "")
+    remedies = [backend.missing or "" for backend in found.backends] + [extra.missing or "" for extra in found.extras]
+    # A command in two halves cannot be copied; why a backend is broken may be long, and has to wrap.
+    made.columns[-1].no_wrap = max(map(len, remedies), default=0) <= _COMMAND_WIDTH
     return Stack(head, made)
 
 

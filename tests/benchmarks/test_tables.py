@@ -136,6 +136,9 @@ def test_a_bundle_of_random_weights_says_so(bundle: Bundle) -> None:
 @pytest.mark.parametrize("here", [True, False])
 def test_a_diagnosis_fits_and_its_commands_can_be_copied(here: bool) -> None:
     text = whole(tables.doctor_tables(diagnosis(here)))
+    mixed = ExtraStatus("baseline", ("opencv-python-headless 5.0.0",) * 2, (), "pip install 'medsam-edge[baseline]'")
+    longest = replace(diagnosis(here), extras=(*diagnosis(here).extras, mixed))
+    assert "pip install 'medsam-edge[baseline]'" in whole(tables.doctor_tables(longest))
     if here:
         assert "safetensors 0.8.0" in text
         assert "GPU.1" in text
