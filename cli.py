@@ -1,6 +1,7 @@
 """The command line: one short command per verb. Parse, call one function, print; everything heavy loads inside."""
 
 import sys
+from enum import Enum
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +27,12 @@ Backends = Annotated[
     list[str] | None,
     typer.Option("--backend", help="onnxruntime, openvino, openvino:GPU, …; repeat for several. Default: all here."),
 ]
+
+
+class Baseline(str, Enum):
+    """What a bundle can be measured against."""
+
+    TORCH = "torch"
 
 
 @app.command()
@@ -142,27 +149,53 @@ def segment(
     show("segment", results, as_json, lambda: written_lines(results))
 
 
+def rounds_from_text(text: str) -> int:
+    """Read `--rounds`: a number, or `auto`, which is 0."""
+    if text != "auto" and not (text.isdecimal() and int(text)):
+        raise typer.BadParameter(f"{text!r} is neither auto nor a number from 1 on")
+    return 0 if text == "auto" else int(text)
+
+
 @app.command()
 def bench(
     bundle: Bundle,
-    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds; each runs every backend once.")] = 100,
+    rounds: Annotated[
+        int,
+        typer.Option(
+            parser=rounds_from_text, metavar="auto|N", help="Timed rounds. auto: about five minutes, 5 to 100 rounds."
+        ),
+    ] = "auto",  # type: ignore[assignment] # parsed like what a person types
     backend: Backends = None,
+    baseline: Annotated[
+        Baseline | None, typer.Option(help="Run this too, as the authors do: torch, eager, with and without tuning.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(help="The checkpoint, for --baseline; not needed for random weights and the demo.")
+    ] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(help="Another bundle of the same checkpoint and profile; repeat for more.", metavar="BUNDLE"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure latency on every backend, interleaved, with mask parity in the same table.
+    """Measure latency, start and memory of every backend, interleaved, with mask parity in the same table.
 
-    End to end is preprocessing, encoder, decoder for one box, and the mask in the image's pixels; it holds no reading
-    and writing of files.
+    End to end is preprocessing, encoder, decoder for one box and the mask in the image's pixels, without files.
+    Each candidate has a process of its own. With --baseline and --against come ratios; see docs/performance.md.
+
+    Example: medsam-edge bench vitb.bundle --baseline torch --source medsam_vit_b.pth
     """
+    from medsam_edge.benchmarks.bench import bench as run
+    from medsam_edge.benchmarks.bench_tables import bench_tables
     from medsam_edge.benchmarks.console import named, progress, show
-    from medsam_edge.benchmarks.latency import bench as run
-    from medsam_edge.benchmarks.tables import bench_table
+    from medsam_edge.benchmarks.rounds import Plan
     from medsam_edge.runtime.bundle import open_bundle
 
     backends, opened = named(backend), open_bundle(bundle)
+    others = [open_bundle(path) for path in against or []]
     with progress("measuring") as report:
-        result = run(opened, backends, rounds, progress=lambda done, count: report("", done, count))
-    show("bench", result, as_json, lambda: bench_table(result))
+        result = run(opened, backends, Plan(rounds or None), baseline is not None, source, others, report)
+    show("bench", result, as_json, lambda: bench_tables(result))
 
 
 @app.command()

@@ -25,6 +25,8 @@ from ..runtime.schema import to_plain
 from ..runtime.state import CacheStatus
 
 Report = Callable[[str, int, int], None]
+# Of those verbs whose JSON has changed its shape since the first version.
+_VERSIONS = {"bench": 2, "demo": 2}
 
 
 def show(verb: str, result: object, as_json: bool, tables: Callable[[], RenderableType]) -> None:
@@ -57,7 +59,10 @@ def standard_output() -> Iterator[None]:
 
 def _document(verb: str, result: object) -> dict[str, object]:
     body = to_plain(result)
-    return {"schema": f"medsam-edge/{verb}/1", **(body if isinstance(body, dict) else {"results": body})}
+    return {
+        "schema": f"medsam-edge/{verb}/{_VERSIONS.get(verb, 1)}",
+        **(body if isinstance(body, dict) else {"results": body}),
+    }
 
 
 def say(step: str) -> None:

@@ -17,13 +17,16 @@ from ..runtime.files import make_folder
 from ..runtime.loading import load
 from ..runtime.outputs import write_png
 from ..runtime.segmentation import Written, segment_files
+from .bench import bench
 from .cases import golden_cases
-from .latency import BenchReport, bench
+from .latency import BenchReport
+from .rounds import Plan
 from .verification import VerifyReport, verify
 
 # A phantom chest: several objects, one of them inside another, in a picture that shows what the product does.
 SHOWN_SEED, SHOWN_MODALITY = 14, "CT"
-ROUNDS = 20
+# Few rounds of the main stages: a demo is waited for.
+PLAN = Plan(rounds=10, boxes=0, machine=False)
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def run_demo(out: Path, say: Callable[[str], None] = lambda _: None) -> DemoResu
     say("segmenting a phantom")
     segmented = segment_phantom(folder, out)
     say("measuring latency")
-    return DemoResult(str(folder), verification, segmented, bench(bundle, available(), rounds=ROUNDS))
+    return DemoResult(str(folder), verification, segmented, bench(bundle, available(), PLAN))
 
 
 def segment_phantom(bundle: Path, out: Path) -> Written:

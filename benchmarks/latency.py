@@ -1,34 +1,35 @@
-"""Latency of a bundle on each backend, in one interleaved run, with the accuracy in the same result.
+"""What `bench` found, as data: samples, percentiles, start, memory, ratios, and the machine's own rate.
 
-Backends take turns (A B A B …), so that a machine that slows down slows all of them down and ratios survive. Warm-up
-rounds are timed and kept apart. Every raw sample is kept: summaries can be made again, samples cannot.
+Every raw sample is kept: summaries can be made again, samples cannot. It measures nothing.
 """
 
-import os
-import platform
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..runtime.bundle import Bundle
-from ..runtime.golden import Golden
-from ..runtime.loading import load
-from ..runtime.machine import processor_name
-from ..runtime.metrics import Summary, summarise
-from ..runtime.parity import compare_masks
-from ..runtime.predictor import Predictor, ServedBy, Timings
-from .cases import golden_of
+from ..runtime.metrics import Summary
+from ..runtime.predictor import ServedBy
 
-STAGES = ("encode", "decode one box", "end to end")
+STAGES = ("preprocess", "encode", "decode one box", "postprocess", "end to end")
 # A percentile is printed only where at least one sample lies beyond it.
 _LEAST_SAMPLES = {50: 1, 90: 10, 99: 100}
+DRIFT_LIMIT = 0.1
+
+
+def many_stage(boxes: int) -> str:
+    """Name the stage of many boxes in one go; its milliseconds are those of one box of them."""
+    return f"decode {boxes} boxes"
+
+
+def served(one: ServedBy) -> str:
+    """Name a backend as results name it: library, device unless CPU, execution precision."""
+    device = "" if one.device == "CPU" else f" {one.device}"
+    return f"{one.backend}{device} {one.precision}"
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Samples of one stage on one backend, in milliseconds, in the order in which they were taken.
+    """Samples of one stage of one candidate, in milliseconds, in the order in which they were taken.
 
     Percentiles and `n` follow from the samples; None where the samples are too few to support a percentile.
     """
@@ -49,17 +50,131 @@ class Latency:
 
 
 @dataclass(frozen=True)
-class BackendLatency:
-    """One backend's latencies, and the DSC of its masks with the source checkpoint's."""
+class CandidateReport:
+    """One candidate's figures.
 
+    Attributes:
+        name: Unique among readers' eyes: backend, device and precision; the folder before it for another bundle's.
+        short: How ratios against it are headed.
+        role: "own", "against" or "baseline".
+        bundle: The bundle's folder, or "" for PyTorch.
+        served_by: What computed.
+        latencies: One for each stage.
+        ready_ms: From the start of its process to the opened model.
+        first_mask_ms: That, and the first image with one box; reading the image is left out.
+        peak_mib: Peak resident memory of its process after images with one box each.
+        peak_many_mib: The same after many boxes in one go, or None if there were none.
+        parity: DSC of its masks with the source checkpoint's, over all boxes of the golden cases.
+    """
+
+    name: str
+    short: str
+    role: str
+    bundle: str
     served_by: ServedBy
     latencies: tuple[Latency, ...]
+    ready_ms: float
+    first_mask_ms: float
+    peak_mib: float
+    peak_many_mib: float | None
     parity: Summary
+
+    def latency(self, stage: str) -> Latency | None:
+        """Return the samples of a stage, if it was measured."""
+        return next((one for one in self.latencies if one.stage == stage), None)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times as fast a candidate is as another one: the other's median over its own.
+
+    Attributes:
+        candidate, reference: Their names.
+        stage: What was timed.
+        n: Rounds; each holds one sample of both.
+        ratio: Of the medians; above 1 the candidate is faster.
+        low, high: 95 % interval, or None where the rounds are too few for one.
+    """
+
+    candidate: str
+    reference: str
+    stage: str
+    n: int
+    ratio: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Multiply-accumulates in the plain PyTorch form, in units of 1e9, for one image and for one box."""
+
+    encoder_gmac: float
+    decoder_gmac: float
+
+
+@dataclass(frozen=True)
+class MachineRate:
+    """The machine's rate of float32 matrix products, measured once in each round.
+
+    Attributes:
+        library: What multiplied.
+        sizes: Rows, inner size, columns.
+        samples_ms, warmup_ms: As in `Latency`.
+        gflops: Rate of the median sample, in 1e9 operations per second; a multiply-accumulate counts as two.
+        drift: Median rate of the last third of the rounds over that of the first, minus 1; None below 3 rounds.
+    """
+
+    library: str
+    sizes: tuple[int, int, int]
+    samples_ms: tuple[float, ...]
+    warmup_ms: tuple[float, ...]
+    gflops: float = field(init=False)
+    drift: float | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        flop = 2 * self.sizes[0] * self.sizes[1] * self.sizes[2]
+        object.__setattr__(self, "gflops", flop / float(np.median(self.samples_ms)) / 1e6)
+        third = len(self.samples_ms) // 3
+        drift = float(np.median(self.samples_ms[:third]) / np.median(self.samples_ms[-third:])) - 1 if third else None
+        object.__setattr__(self, "drift", drift)
+
+    @property
+    def unsteady(self) -> bool:
+        """Whether the machine's speed changed by more than `DRIFT_LIMIT` on the way."""
+        return self.drift is not None and abs(self.drift) > DRIFT_LIMIT
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """What a candidate makes of the machine and of many boxes.
+
+    Attributes:
+        name: The candidate's.
+        per_box_ratio: Time of one box among many in one go over that of a box alone, of medians; or None.
+        encoder_gflops, decoder_gflops: Operations of the plain form over the median time, in 1e9 per second; or None.
+        encoder_share: The encoder's rate over the machine's; or None.
+    """
+
+    name: str
+    per_box_ratio: float | None
+    encoder_gflops: float | None
+    decoder_gflops: float | None
+    encoder_share: float | None
 
 
 @dataclass(frozen=True)
 class BenchReport:
-    """The outcome of `bench`: what was measured, on what, and how."""
+    """The outcome of `bench`: what was measured, on what, and how.
+
+    Attributes:
+        rounds: Timed rounds.
+        warmup: Samples of each stage taken before them, the very first image included.
+        image_hw: Height and width of the timed images.
+        boxes: How many boxes were decoded in one go, or 0.
+        environment: Variables that limit the libraries' threads, where they are set.
+        notes: What a reader has to know about this run.
+    """
 
     bundle: str
     digest: str
@@ -67,79 +182,14 @@ class BenchReport:
     processor: str
     cores: int
     system: str
+    environment: dict[str, str]
     rounds: int
     warmup: int
     image_hw: tuple[int, int]
-    backends: tuple[BackendLatency, ...]
-
-
-def bench(
-    bundle: Bundle,
-    backends: Sequence[str],
-    rounds: int = 100,
-    warmup: int = 5,
-    progress: Callable[[int, int], None] = lambda _done, _all: None,
-) -> BenchReport:
-    """Measure encoder, decoder (one box) and end-to-end latency.
-
-    Args:
-        bundle: The opened bundle; its golden cases of one size are the images.
-        backends: Names as `load` takes them.
-        rounds: Timed rounds; each runs every backend once.
-        warmup: Rounds before them, kept apart.
-        progress: Told the rounds done and how many there are.
-
-    Raises:
-        BundleError, MissingExtraError: As `load`.
-    """
-    golden = golden_of(bundle)
-    timed = [case for case in golden if case.image.shape == golden[0].image.shape]
-    with ExitStack() as stack:
-        predictors = [stack.enter_context(load(bundle, name)) for name in backends]
-        samples: list[list[Timings]] = [[] for _ in predictors]
-        for done in range(warmup + rounds):
-            progress(done, warmup + rounds)
-            case = timed[done % len(timed)]
-            for predictor, taken in zip(predictors, samples, strict=True):
-                taken.append(predictor.segment(case.image, case.boxes[:1]).timings)
-        rows = tuple(
-            BackendLatency(predictor.served_by, _latencies(taken, warmup), _parity(predictor, golden))
-            for predictor, taken in zip(predictors, samples, strict=True)
-        )
-    return _report(bundle, rounds, warmup, golden[0], rows)
-
-
-def _report(bundle: Bundle, rounds: int, warmup: int, case: Golden, rows: tuple[BackendLatency, ...]) -> BenchReport:
-    return BenchReport(
-        bundle=str(bundle.root),
-        digest=bundle.manifest.digest,
-        trained=bundle.manifest.model.trained,
-        processor=processor_name(),
-        cores=os.cpu_count() or 1,
-        system=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        rounds=rounds,
-        warmup=warmup,
-        image_hw=(case.image.shape[0], case.image.shape[1]),
-        backends=rows,
-    )
-
-
-def _latencies(timings: Sequence[Timings], warmup: int) -> tuple[Latency, ...]:
-    columns = (
-        [one.encode_ms for one in timings],
-        [one.decode_ms for one in timings],
-        [one.total_ms for one in timings],
-    )
-    return tuple(
-        Latency(stage, tuple(values[warmup:]), tuple(values[:warmup]))
-        for stage, values in zip(STAGES, columns, strict=True)
-    )
-
-
-def _parity(predictor: Predictor, golden: Sequence[Golden]) -> Summary:
-    rows = [
-        row
-        for case in golden
-        for row in compare_masks(case.id, case.modality, predictor.segment(case.image, case.boxes).masks, case.masks)
-    ]
-    return summarise([row.dsc for row in rows])
+    boxes: int
+    candidates: tuple[CandidateReport, ...]
+    ratios: tuple[Ratio, ...]
+    machine: MachineRate | None
+    operations: Operations | None
+    efficiency: tuple[Efficiency, ...]
+    notes: tuple[str, ...]

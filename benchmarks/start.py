@@ -27,7 +27,7 @@ from ..runtime.errors import MeasurementError, MedSAMEdgeError
 from ..runtime.files import temporary_folder
 from .cases import golden_of
 from .console import explain, say
-from .tables import table
+from .table_parts import table
 
 
 @dataclass(frozen=True)

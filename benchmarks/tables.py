@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group as Stack
 from rich.console import RenderableType
 from rich.table import Table
@@ -13,33 +12,19 @@ from ..runtime.bundle import Bundle
 from ..runtime.doctor import Diagnosis
 from ..runtime.errors import one_line
 from ..runtime.parity import Check, Group
-from ..runtime.predictor import ServedBy
 from ..runtime.profile import Profile
 from ..runtime.segmentation import Written
 from ..runtime.stored import BundleState
-from .latency import BackendLatency, BenchReport
+from .bench_tables import latency_table
+from .latency import served
+from .table_parts import table
 from .verification import BackendReport, TaskGroup, VerifyReport
 
 if TYPE_CHECKING:  # it needs PyTorch, and the tables of all other verbs must not
     from .demo import DemoResult
 
+_COMMAND_WIDTH = 40
 LATENCY_ONLY = "random weights: latency only, parity proves nothing and passes no gate"
-
-
-def table(title: str, *columns: str, numbers: int = 0) -> Table:
-    """Return an empty table; the last `numbers` columns are aligned right."""
-    made = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    made.show_header = any(columns)
-    for place, name in enumerate(columns):
-        right = place >= len(columns) - numbers
-        made.add_column(name, justify="right" if right else "left", no_wrap=right, overflow="fold")
-    return made
-
-
-def served(one: ServedBy) -> str:
-    """Name a backend as results name it: library, device unless CPU, execution precision."""
-    device = "" if one.device == "CPU" else f" {one.device}"
-    return f"{one.backend}{device} {one.precision}"
 
 
 def checks_tables(title: str, found: Mapping[str, Iterable[Check]], gating: bool = True) -> RenderableType:
@@ -57,19 +42,6 @@ def verify_tables(report: VerifyReport) -> RenderableType:
     if any(one.tasks for one in report.backends):
         parts.append(Text("No gate: it says how good the model is, not whether the bundle is still the model.", "dim"))
     return Stack(*parts)
-
-
-def bench_table(report: BenchReport) -> RenderableType:
-    """Show latency and parity side by side."""
-    made = table("Latency in ms, one box", "backend", "stage", "p50", "p90", "p99", "n", "DSC parity", numbers=5)
-    for one in report.backends:
-        _add_latency(made, one, report.trained)
-    height, width = report.image_hw
-    note = (
-        f"{report.processor}, {report.cores} cores; image {height} x {width}; backends interleaved, "
-        f"{report.warmup} warm-up rounds apart. A percentile without enough samples is not printed."
-    )
-    return Stack(made, Text(note, "dim"))
 
 
 def written_lines(results: Iterable[Written]) -> str:
@@ -131,6 +103,9 @@ def doctor_tables(found: Diagnosis) -> RenderableType:
         made.add_row(f"backend {backend.name}", here, backend.missing or "")
     for extra in found.extras:
         made.add_row(f"extra {extra.name}", ", ".join(extra.present) or "-", extra.missing or "")
+    remedies = [backend.missing or "" for backend in found.backends] + [extra.missing or "" for extra in found.extras]
+    # A command in two halves cannot be copied; why a backend is broken may be long, and has to wrap.
+    made.columns[-1].no_wrap = max(map(len, remedies), default=0) <= _COMMAND_WIDTH
     return Stack(head, made)
 
 
@@ -182,21 +157,6 @@ def _task_figures(group: TaskGroup) -> tuple[str, ...]:
     return (str(model.dsc.n), *(f"{value:.3f}" for value in (*own, *means)))
 
 
-def _add_latency(made: Table, one: BackendLatency, trained: bool) -> None:
-    for place, latency in enumerate(one.latencies):
-        first = place == 0
-        figures = (latency.p50_ms, latency.p90_ms, latency.p99_ms)
-        cells = ["-" if value is None else f"{value:.2f}" for value in figures]
-        parity = f"{one.parity.mean:.5f}" if trained else "latency only"
-        made.add_row(
-            served(one.served_by) if first else "",
-            latency.stage,
-            *cells,
-            str(latency.n),
-            parity if first else "",
-        )
-
-
 def _files_table(bundle: Bundle) -> Table:
     made = table("Files", "kind", "what", "sha256", "MB", numbers=1)
     for graph in bundle.manifest.graphs:
@@ -227,4 +187,4 @@ def demo_tables(result: "DemoResult") -> RenderableType:
         ("report", result.segmented.report),
     ):
         written.add_row(name, path)
-    return Stack(Text(f"Verified: {verified}"), bench_table(result.benchmark), written)
+    return Stack(Text(f"Verified: {verified}"), latency_table(result.benchmark), written)

@@ -38,7 +38,7 @@ def test_the_demo_walks_the_whole_path_and_says_where_it_is(tmp_path: Path, step
     found = demo.run_demo(tmp_path / "out", steps.append)
     assert steps == ["exporting", "verifying the bundle", "segmenting a phantom", "measuring latency"]
     assert found.verification.passed
-    assert [latency.stage for latency in found.benchmark.backends[0].latencies] == list(STAGES)
+    assert [latency.stage for latency in found.benchmark.candidates[0].latencies] == list(STAGES)
     assert found.bundle == str(tmp_path / "out" / "demo.bundle")
     assert (tmp_path / "out" / "demo.bundle" / "manifest.json").is_file()
 

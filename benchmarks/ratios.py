@@ -1,0 +1,66 @@
+"""How many times as fast one candidate is as another, with an interval that says how sure that is.
+
+Samples are paired: both were taken in the same round, on the same image, seconds apart. So rounds are resampled, and
+not the two sides by themselves: a round in which the whole machine was slow counts for both.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from .candidates import Role
+from .latency import CandidateReport, Efficiency, MachineRate, Operations, Ratio, many_stage
+
+RESAMPLES = 2000
+LEAST_ROUNDS = 5  # of fewer, an interval would say more than is known
+
+
+def ratio(own_ms: Sequence[float], other_ms: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """Return the other's median over one's own, and the bounds of its 95 % interval.
+
+    The interval is the percentile bootstrap (Efron and Tibshirani 1993, chapter 13) over rounds, seeded.
+
+    Args:
+        own_ms: Samples, one a round.
+        other_ms: As many, of the same rounds.
+    """
+    own, other = np.asarray(own_ms), np.asarray(other_ms)
+    middle = float(np.median(other) / np.median(own))
+    if len(own) < LEAST_ROUNDS:
+        return middle, None, None
+    rounds = np.random.default_rng(0).integers(0, len(own), (RESAMPLES, len(own)))
+    drawn = np.median(other[rounds], axis=1) / np.median(own[rounds], axis=1)
+    low, high = np.percentile(drawn, (2.5, 97.5))
+    return middle, float(low), float(high)
+
+
+def ratios(candidates: Sequence[CandidateReport]) -> Iterator[Ratio]:
+    """Hold each of the bundle's own candidates against each of the others, stage by stage."""
+    others = [one for one in candidates if one.role != Role.OWN.value]
+    for own in candidates:
+        if own.role == Role.OWN.value:
+            for other in others:
+                yield from _stages(own, other)
+
+
+def _stages(own: CandidateReport, other: CandidateReport) -> Iterator[Ratio]:
+    for mine, theirs in zip(own.latencies, other.latencies, strict=True):
+        if min(*mine.samples_ms, *theirs.samples_ms) > 0:  # a clock too coarse for a stage gives no ratio
+            yield Ratio(own.name, other.name, mine.stage, mine.n, *ratio(mine.samples_ms, theirs.samples_ms))
+
+
+def efficiency(
+    candidate: CandidateReport, boxes: int, operations: Operations | None, machine: MachineRate | None
+) -> Efficiency:
+    """Relate a candidate's medians to the operations they stand for, and to the machine's own rate."""
+    encode, one = _median(candidate, "encode"), _median(candidate, "decode one box")
+    many = _median(candidate, many_stage(boxes))
+    encoder = 2 * operations.encoder_gmac / encode * 1e3 if operations and encode else None
+    decoder = 2 * operations.decoder_gmac / one * 1e3 if operations and one else None
+    share = encoder / machine.gflops if encoder and machine else None
+    return Efficiency(candidate.name, many / one if many and one else None, encoder, decoder, share)
+
+
+def _median(candidate: CandidateReport, stage: str) -> float | None:
+    found = candidate.latency(stage)
+    return found.p50_ms if found else None
