@@ -52,6 +52,14 @@ def export(
             "medsam-hf-flaviagiammarino. Weights do not say it."
         ),
     ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="openvino, onnxruntime, tensorrt; repeat for several. Default: the first two."),
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(help="For measurements: plain, bias, tiled or concat in place of each target's own form."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn a checkpoint into a bundle, and write it only if it draws the checkpoint's masks.
@@ -67,8 +75,12 @@ def export(
     from medsam_edge.benchmarks.tables import checks_tables
     from medsam_edge.export.pipeline import export_bundle
     from medsam_edge.export.random_weights import chosen
+    from medsam_edge.export.variants import DEFAULT_TARGETS
 
-    result = export_bundle(chosen(checkpoint, random_weights), out, golden_cases(), profile, say)
+    source = chosen(checkpoint, random_weights)
+    # Random weights have nothing to show about modalities: two cases show that graphs and runtimes agree.
+    cases = golden_cases() if random_weights is None else golden_cases()[-2:]
+    result = export_bundle(source, out, cases, profile, say, target or DEFAULT_TARGETS, form)
     gating = result.manifest.model.trained
     show("export", result, as_json, lambda: checks_tables(f"{result.bundle} written", result.parity, gating))
 

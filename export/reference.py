@@ -3,6 +3,7 @@
 It uses the same profile as the runtime, so a difference is the graph's and not the preprocessing's.
 """
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,19 @@ from ..runtime.profile_steps import boxes_to_encoder, encoder_inputs, masks_from
 from ..runtime.types import AnyArray, Boxes, Case, Image
 from .architecture import model_of
 from .checkpoint import read_checkpoint
+from .models.image_encoder import Attention
 from .models.normalisation import normalisation_of
 from .models.sam import Sam
 
 
 class Reference:
-    """A torch model under a profile; answers cases as the authors' script would."""
+    """A torch model under a profile; answers cases as the authors' script would, one attention head at a time."""
 
     def __init__(self, model: Sam, profile: Profile) -> None:
+        model = copy.deepcopy(model, {id(one): one for one in model.parameters()})  # shares the weights
+        for module in model.image_encoder.modules():
+            if isinstance(module, Attention):
+                module.heads_at_once = 1
         self.model, self.profile, self.normalise = model, profile, normalisation_of(profile)
 
     def embed(self, image: Image) -> AnyArray:

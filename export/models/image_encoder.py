@@ -38,6 +38,8 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int, side: int) -> None:
         super().__init__()
         self.heads, self.side = heads, side
+        # None: all, as the authors' code. Scores of 4096 tokens take 67 MB a head, several times over.
+        self.heads_at_once: int | None = None
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * side - 1, width // heads))
@@ -48,10 +50,15 @@ class Attention(nn.Module):
         batch, side, _, width = x.shape
         qkv = self.qkv(x).reshape(batch, side * side, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        scores = (query * (width // self.heads) ** -0.5) @ key.transpose(-2, -1) + self._bias(query)
-        mixed = softmax_attention(scores, value).transpose(1, 2).reshape(batch, side, side, width)
-        out: Tensor = self.proj(mixed)
+        step = self.heads_at_once or self.heads
+        some = [slice(first, first + step) for first in range(0, self.heads, step)]
+        heads = torch.cat([self._mixed(query[:, one], key[:, one], value[:, one]) for one in some], dim=1)
+        out: Tensor = self.proj(heads.transpose(1, 2).reshape(batch, side, side, width))
         return out
+
+    def _mixed(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1) + self._bias(query)
+        return softmax_attention(scores, value)
 
     def _bias(self, query: Tensor) -> Tensor:
         """Return `(B, H, side², side²)`: the query against the row table plus the query against the column table."""
