@@ -4,7 +4,8 @@ The exporter leaves one `medsam_edge::attend` node a block (models/formed.py say
 replaces each by ONNX operators. Which form pays where is measured in docs/performance.md:
 
 - `bias` adds both distance terms to all scores at once; ONNX Runtime and OpenVINO hold them whole.
-- `tiled` is `bias` for some queries of one head at a time where many tokens attend, so that scores stay in the cache.
+- `tiled` is `bias` for some queries of one head at a time where many tokens attend: less memory, and scores that stay
+  in the cache.
 - `concat` appends the terms to query and key and zeros to the value: plain attention without a bias, which TensorRT
   fuses, provided that query, key and value are equally wide.
 
@@ -23,7 +24,7 @@ from ..runtime.types import AnyArray
 
 DOMAIN = "medsam_edge"
 FORMS = ("bias", "tiled", "concat")
-TILE = 512  # queries; their scores against 4096 keys take 8 MB in float32
+TILE = 1024  # queries; their scores against 4096 keys take 16 MB in float32
 ALIGNMENT = 32  # of concatenated channels: 64 + 14 + 14 become 96
 
 

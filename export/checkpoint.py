@@ -23,6 +23,9 @@ from .hugging_face import authors_keys, suggested_profile, weight_files
 SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 PREFIXES = ("module.", "model.", "sam.")
 UNPICKLE_SECONDS = 600
+# The first digits of their SHA-256 stand in the names of SAM's published files (sam_vit_b_01ec64.pth), as PyTorch's hub
+# has it. MedSAM's carry none, and have not been seen here.
+PUBLISHED = {"01ec64": "SAM ViT-B", "0b3195": "SAM ViT-L", "4b8939": "SAM ViT-H"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +69,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     whole = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
     suggestion = suggested_profile(path) if path.is_dir() else None
     return Checkpoint(path, whole, weights_hash(tensors), tensors, profile, suggested_profile=suggestion)
+
+
+def known_file(sha256: str) -> str | None:
+    """Return which published model a file is by its hash, or None."""
+    return PUBLISHED.get(sha256[:6])
 
 
 def _read_tensors(path: Path) -> dict[str, torch.Tensor]:

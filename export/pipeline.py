@@ -31,9 +31,10 @@ from ..runtime.profile import Profile, profile_named
 from ..runtime.store import BundleWriter
 from ..runtime.types import Case
 from .architecture import model_of
-from .checkpoint import Checkpoint, read_checkpoint
+from .checkpoint import Checkpoint, known_file, read_checkpoint
 from .graphs import Graph
 from .models.sam import Sam
+from .overflow import LARGEST, model_peaks, require_room
 from .reference import Reference
 from .variants import DEFAULT_TARGETS, chosen, export_graphs, variants
 
@@ -88,9 +89,19 @@ def export_bundle(
         graphs = export_graphs(model, contract, targets, form)
         say(f"asking the source checkpoint about {len(cases)} golden cases")
         golden = [Reference(model, contract).answer(case) for case in cases]
+        if any(graph.precision == "fp16" for graph in graphs):
+            writer.add_record("float16", _float16(model, contract, cases, source.trained, say))
         parity = dict(_checked(graphs, contract, golden, source.trained, say))
         manifest = _commit(writer, source, model, contract, graphs, golden, parity)
     return ExportResult(out, manifest, parity)
+
+
+def _float16(model: Sam, profile: Profile, cases: Sequence[Case], gating: bool, say: Say) -> dict[str, object]:
+    say("looking for values beyond float16, block by block")
+    found = model_peaks(model, profile, [case.image for case in cases])
+    if gating:
+        require_room(found)
+    return {"schema": "medsam-edge/record/float16/1", "largest": LARGEST, "peaks": [asdict(peak) for peak in found]}
 
 
 def _read(path: Path, say: Say) -> Checkpoint:
@@ -107,6 +118,9 @@ def stated_profile(source: Checkpoint, asked: str | None) -> str:
     name = asked or source.profile
     if name is None:
         remedy = "add --profile medsam if these are MedSAM weights or were fine-tuned with MedSAM's preprocessing"
+        published = known_file(source.sha256)
+        if published:
+            remedy = f"this is {published} as published: --profile medsam-hf-wanglab prepares images as it was trained"
         if source.suggested_profile:
             stated = f"its preprocessor_config.json states the steps of --profile {source.suggested_profile}"
             remedy = f"{stated}: add that to draw what Transformers draws with this folder; or {remedy}"

@@ -8,12 +8,14 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from torch import nn
+
 from ..runtime.errors import UsageError
 from ..runtime.profile import Profile
 from .attention_forms import FORMS, written_out
 from .graphs import Graph, Traced, finished, trace_decoder, trace_encoder
 from .models.absorbed import AbsorbedDecoder
-from .models.formed import formed
+from .models.formed import FormedEncoder
 from .models.formed_tiny_vit import formed_tiny_vit
 from .models.half import Half
 from .models.image_encoder import ImageEncoder
@@ -21,7 +23,7 @@ from .models.sam import Sam
 
 # Target to the precisions and the attention form of its encoder; a decoder has one form.
 TARGETS: dict[str, tuple[tuple[str, ...], str]] = {
-    "openvino": (("fp32",), "bias"),
+    "openvino": (("fp32",), "tiled"),
     "onnxruntime": (("fp32",), "tiled"),
     "tensorrt": (("fp32", "fp16"), "concat"),
 }
@@ -100,28 +102,28 @@ def _decoder_form(form: str | None) -> str:
 
 
 def _traced(model: Sam, profile: Profile, part: str, precision: str, plain: bool) -> Traced:
-    made = model if plain else _formed(model, part)
+    made = model if plain else formed_model(model, part)
     if precision == "fp16":
-        made = _replaced(made, _PARTS[part], Half(getattr(made, _PARTS[part])))
+        made = replaced(made, _PARTS[part], Half(made.get_submodule(_PARTS[part])))
     return trace_encoder(made, profile) if part == "encoder" else trace_decoder(made)
 
 
 _PARTS = {"encoder": "image_encoder", "decoder": "mask_decoder"}
 
 
-def _formed(model: Sam, part: str) -> Sam:
+def formed_model(model: Sam, part: str) -> Sam:
+    """Return a model of the same function, one part of which is in the shape in which it is exported."""
     if part == "decoder":
-        return _replaced(model, "mask_decoder", AbsorbedDecoder(model.mask_decoder))
+        return replaced(model, "mask_decoder", AbsorbedDecoder(model.mask_decoder))
     encoder = model.image_encoder
-    return _replaced(
-        model, "image_encoder", formed(encoder) if isinstance(encoder, ImageEncoder) else formed_tiny_vit(encoder)
-    )
+    made = FormedEncoder(encoder) if isinstance(encoder, ImageEncoder) else formed_tiny_vit(encoder)
+    return replaced(model, "image_encoder", made)
 
 
-def _replaced(model: Sam, name: str, module: object) -> Sam:
+def replaced(model: Sam, name: str, module: nn.Module) -> Sam:
     """Return a model that shares all but one module."""
     made = copy.copy(model)
-    made._modules = {**model._modules, name: module}  # type: ignore[dict-item]
+    made._modules = {**model._modules, name: module}
     return made
 
 

@@ -56,13 +56,14 @@ class Bundle:
     manifest: Manifest
 
     def entry(self, part: str, precision: str, target: str | None = None) -> GraphEntry:
-        """The first listed graph of that part and precision, made for `target` if one is named.
+        """The first listed graph of that part and precision, made for `target` if one is named, or for any.
 
         Raises:
             BundleError: There is none; the message lists what there is.
         """
         for entry in self.manifest.graphs:
-            if (entry.part, entry.precision) == (part, precision) and target in (None, *entry.targets):
+            fits = target is None or not entry.targets or target in entry.targets
+            if fits and (entry.part, entry.precision) == (part, precision):
                 return entry
         wanted = f"a graph of {part} in {precision}" + (f" for {target}" if target else "")
         there = ", ".join(_describe(entry) for entry in self.manifest.graphs) or "no graph at all"

@@ -102,8 +102,8 @@ class Children(nn.Module):
     def __init__(self, plain: nn.ConvTranspose2d) -> None:
         super().__init__()
         assert plain.bias is not None
-        self.register_buffer("weight", plain.weight.permute(0, 2, 3, 1).flatten(1).contiguous())
-        self.register_buffer("bias", plain.bias.repeat(4))
+        self.register_buffer("weight", plain.weight.detach().permute(0, 2, 3, 1).flatten(1))
+        self.register_buffer("bias", plain.bias.detach().repeat(4))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return each token's four children."""

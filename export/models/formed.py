@@ -6,8 +6,6 @@ cut by one transposition, and the attention itself is one operator, `medsam_edge
 writes out in the form that a target runs best. Letters as in image_encoder.py; n windows, T = W² tokens of one.
 """
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
@@ -15,40 +13,58 @@ from .image_encoder import Attention, Block, ImageEncoder, relative_table
 from .windows import join_heads, split_heads
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Return softmax(query keyᵀ + rows + columns) value; under the exporter, one node that stands for it.
+class Attend(nn.Module):
+    """softmax(query keyᵀ + rows + columns) value; under the exporter, one node that stands for it.
 
-    Args:
-        query, key, value: `(n, H, T, D)`; the query is scaled already.
-        rows, columns: `(n, H, T, W)`; what a query adds to the scores of all keys in a row, and in a column.
+    Attributes:
+        scores: Does nothing: a place where the scores, one head at a time, can be watched.
     """
-    if torch.compiler.is_exporting():
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores = nn.Identity()
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """Attend.
+
+        Args:
+            query, key, value: `(n, H, T, D)`; the query is scaled already.
+            rows, columns: `(n, H, T, W)`; what a query adds to the scores of all keys in a row, and in a column.
+        """
         inputs = (query, key, value, rows, columns)
-        return torch.onnx.ops.symbolic("medsam_edge::attend", inputs, dtype=value.dtype, shape=value.shape, version=1)
-    bias = rows[..., :, None] + columns[..., None, :]
-    return torch.softmax(query @ key.transpose(-2, -1) + bias.flatten(-2), dim=-1) @ value
+        if torch.compiler.is_exporting():
+            return torch.onnx.ops.symbolic(
+                "medsam_edge::attend", inputs, dtype=value.dtype, shape=value.shape, version=1
+            )
+        heads = zip(*(one.unsqueeze(2).unbind(1) for one in inputs), strict=True)
+        return torch.cat([self._head(*head) for head in heads], dim=1)
+
+    def _head(self, query: Tensor, key: Tensor, value: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        bias = (rows[..., :, None] + columns[..., None, :]).flatten(-2)
+        return torch.softmax(self.scores(query @ key.transpose(-2, -1) + bias), dim=-1) @ value
 
 
 class FormedAttention(nn.Module):
-    """`Attention` with its windows: `(1, G, G, C)` to the same shape; `window` 0 attends globally."""
+    """`Attention` with its windows: tokens `(1, G², C)` to the same shape; `window` 0 attends globally."""
 
     row_table: Tensor
     column_table: Tensor
 
-    def __init__(self, plain: Attention, window: int) -> None:
+    def __init__(self, plain: Attention, window: int, grid: int) -> None:
         super().__init__()
-        self.heads, self.side, self.window = plain.heads, plain.side, window
-        self.qkv, self.proj = plain.qkv, plain.proj
-        self.register_buffer("row_table", relative_table(plain.rel_pos_h, plain.side).transpose(1, 2).contiguous())
-        self.register_buffer("column_table", relative_table(plain.rel_pos_w, plain.side).transpose(1, 2).contiguous())
+        self.heads, self.side, self.window, self.grid = plain.heads, plain.side, window, grid
+        self.qkv, self.proj, self.attend = plain.qkv, plain.proj, Attend()
+        self.register_buffer("row_table", relative_table(plain.rel_pos_h, plain.side).transpose(1, 2).detach())
+        self.register_buffer("column_table", relative_table(plain.rel_pos_w, plain.side).transpose(1, 2).detach())
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend within each window, or over the whole grid."""
-        query, key, value = split_heads(self.qkv(x), self.heads, self.window, self.qkv.bias)
+        qkv = self.qkv(x).reshape(1, self.grid, self.grid, -1)
+        query, key, value = split_heads(qkv, self.heads, self.window, self.qkv.bias)
         rows, columns = self._bias(query)
         scaled = query * query.shape[-1] ** -0.5
-        mixed = attend(scaled, key, value, rows, columns)
-        out: Tensor = self.proj(join_heads(mixed, x.shape[1], self.window))
+        mixed = self.attend(scaled, key, value, rows, columns)
+        out: Tensor = self.proj(join_heads(mixed, self.grid, self.window).reshape(x.shape))
         return out
 
     def _bias(self, query: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,21 +79,37 @@ class FormedAttention(nn.Module):
 class FormedBlock(nn.Module):
     """`Block` around a `FormedAttention`."""
 
-    def __init__(self, plain: Block) -> None:
+    def __init__(self, plain: Block, grid: int) -> None:
         super().__init__()
         self.norm1, self.norm2, self.mlp = plain.norm1, plain.norm2, plain.mlp
-        self.attn = FormedAttention(plain.attn, plain.window)
+        self.attn = FormedAttention(plain.attn, plain.window, grid)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `(1, G, G, C)` to the same shape."""
+        """Map tokens `(1, G², C)` to the same shape."""
         x = x + self.attn(self.norm1(x))
         out: Tensor = x + self.mlp(self.norm2(x))
         return out
 
 
-def formed(encoder: ImageEncoder) -> ImageEncoder:
-    """Return an encoder of the same function that shares the parameters; for export only, one image at a time."""
-    made = copy.copy(encoder)
-    made._modules = dict(encoder._modules)
-    made.blocks = nn.ModuleList(FormedBlock(block) for block in encoder.blocks if isinstance(block, Block))
-    return made
+class FormedEncoder(nn.Module):
+    """`ImageEncoder`'s function, sharing its parameters; for export only, one image at a time.
+
+    Tokens stand in a row from the first norm to the neck: OpenVINO takes four axes for channels first, and turned them
+    round before each norm.
+    """
+
+    def __init__(self, plain: ImageEncoder) -> None:
+        super().__init__()
+        self.grid = plain.pos_embed.shape[1]
+        self.patch_embed, self.neck = plain.patch_embed.proj, plain.neck
+        self.register_buffer("places", plain.pos_embed.detach().flatten(1, 2))
+        blocks = [block for block in plain.blocks if isinstance(block, Block)]
+        self.blocks = nn.ModuleList(FormedBlock(block, self.grid) for block in blocks)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Encode a normalised image `(1, 3, S, S)`."""
+        x = self.patch_embed(image).flatten(2).transpose(1, 2) + self.places
+        for block in self.blocks:
+            x = block(x)
+        out: Tensor = self.neck(x.transpose(1, 2).reshape(1, -1, self.grid, self.grid))
+        return out

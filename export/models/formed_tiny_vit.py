@@ -6,6 +6,7 @@ windows and heads are cut by one transposition. Letters as in tiny_vit.py.
 """
 
 import copy
+import math
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from .windows import join_heads, split_heads
 
 
 class FormedAttention(nn.Module):
-    """`Attention` with its windows: `(1, G, G, C)` to the same shape."""
+    """`Attention` with its windows: tokens `(1, G², C)` to the same shape."""
 
     bias: Tensor
     padding: Tensor
@@ -32,9 +33,11 @@ class FormedAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend within each window."""
-        query, key, value = split_heads(self.qkv(self.norm(x)), self.heads, self.window, self.padding)
+        grid = math.isqrt(x.shape[1])
+        qkv = self.qkv(self.norm(x)).reshape(1, grid, grid, -1)
+        query, key, value = split_heads(qkv, self.heads, self.window, self.padding)
         scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1) + self.bias
-        out: Tensor = self.proj(join_heads(softmax_attention(scores, value), x.shape[1], self.window))
+        out: Tensor = self.proj(join_heads(softmax_attention(scores, value), grid, self.window).reshape(x.shape))
         return out
 
 
@@ -47,11 +50,11 @@ class FormedBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(1, C, G, G)` to the same shape."""
-        tokens = x.permute(0, 2, 3, 1)
+        tokens = x.flatten(2).transpose(1, 2)
         tokens = tokens + self.attn(tokens)
-        tokens = self.local_conv(tokens.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        out: Tensor = (tokens + self.mlp(tokens)).permute(0, 3, 1, 2)
-        return out
+        tokens = self.local_conv(tokens.transpose(1, 2).reshape(x.shape)).flatten(2).transpose(1, 2)
+        out: Tensor = (tokens + self.mlp(tokens)).transpose(1, 2)
+        return out.reshape(x.shape)
 
 
 def _regrouped(plain: nn.Linear, heads: int) -> nn.Linear:

@@ -49,6 +49,9 @@ class OnnxRuntimeBackend(Described):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # warnings about constant folding help nobody at the bedside
         options.intra_op_num_threads = choice.threads or 0
+        # Threads that spin after a call, in the hope of the next, slow down what comes between: the other part's graph
+        # and NumPy. On two cores one box took 1.7 times as long with it (docs/performance.md).
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(str(source.path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the library raises a dozen unrelated classes

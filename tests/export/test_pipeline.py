@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from medsam_edge.export import pipeline
+from medsam_edge.export.checkpoint import Checkpoint
 from medsam_edge.export.models.config import SamConfig
 from medsam_edge.export.models.sam import Sam
-from medsam_edge.export.pipeline import ExportResult
+from medsam_edge.export.pipeline import ExportResult, stated_profile
 from medsam_edge.export.reference import Reference
 from medsam_edge.runtime.backends import choose
 from medsam_edge.runtime.bundle import open_bundle
@@ -90,7 +92,7 @@ def test_every_step_is_told(
     quick_export(checkpoint, tmp_path / "b", phantom_cases, say=told.append)
     assert told == [
         "reading tiny.safetensors",
-        "exporting 3 graphs to ONNX",
+        "exporting 2 graphs to ONNX",
         "asking the source checkpoint about 3 golden cases",
         "comparing onnxruntime with the source",
     ]
@@ -102,6 +104,13 @@ def test_a_new_export_replaces_the_old_bundle_and_leaves_nothing_of_it(
 ) -> None:
     result = quick_export(checkpoint, own_bundle, phantom_cases)
     assert set(files(own_bundle)) == result.manifest.files() | {"manifest.json"}
+
+
+def test_sams_own_file_is_known_by_its_hash(tensors: dict[str, torch.Tensor]) -> None:
+    source = Checkpoint(Path("sam_vit_b.pth"), "01ec64" + 58 * "0", "", tensors)
+    with pytest.raises(UsageError, match="SAM ViT-B as published: --profile medsam-hf-wanglab"):
+        stated_profile(source, None)
+    assert stated_profile(source, "medsam") == "medsam"
 
 
 def refused(kind: type[Exception], run: Callable[[], object]) -> str:

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 import torch
+from medsam_edge.export.architecture import model_of
 from medsam_edge.export.models.config import DEMO, MEDSAM_VIT_B, SamConfig
 from medsam_edge.export.models.normalisation import min_max
 from medsam_edge.export.models.sam import DecoderGraph, EncoderGraph, Sam
+from medsam_edge.export.random_weights import random_checkpoint
 from torch import nn
 
 LIMIT = 1e-4  # of the largest value
@@ -111,6 +113,20 @@ def test_masks_and_estimates_are_the_oracles(
     embedding = model.encode(image)
     theirs = oracle(image_embeddings=embedding, input_boxes=boxes[None], multimask_output=False)
     logits, iou = DecoderGraph(model)(embedding, boxes)
+    assert relative_error(logits, theirs.pred_masks[0]) < LIMIT
+    assert relative_error(iou, theirs.iou_scores[0]) < LIMIT
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_medsam_vit_b_at_full_size_agrees_with_the_oracle() -> None:
+    model = model_of(random_checkpoint("medsam-vit-b").tensors)
+    oracle, image = oracle_of(model), torch.randint(0, 256, (1, 3, 1024, 1024)).to(torch.uint8)
+    embedding = model.encode(image)
+    assert relative_error(oracle.vision_encoder(min_max(image)).last_hidden_state, embedding) < LIMIT
+    boxes = torch.tensor([[100.0, 200.0, 400.0, 700.0], [10.5, 20.25, 1000.0, 900.0]])
+    theirs = oracle(image_embeddings=embedding, input_boxes=boxes[None], multimask_output=False)
+    logits, iou = model.decode(embedding, boxes)
     assert relative_error(logits, theirs.pred_masks[0]) < LIMIT
     assert relative_error(iou, theirs.iou_scores[0]) < LIMIT
 

@@ -1,0 +1,78 @@
+"""TensorRT's own parser and strongly typed builder take every exported graph (TensorRT-RTX: no GPU needed).
+
+That they are fast on a device is another matter, which only a device can show.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from medsam_edge.export.architecture import model_of
+from medsam_edge.export.graphs import Graph
+from medsam_edge.export.models.config import LITE_MEDSAM, MOBILE_SAM
+from medsam_edge.export.models.sam import Sam
+from medsam_edge.export.random_weights import random_checkpoint
+from medsam_edge.export.variants import TARGETS, chosen, export_graphs
+from medsam_edge.runtime.profile import Profile, litemedsam, medsam, medsam_hf_wanglab
+
+pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+
+MIB = 2**20
+SMALL = {"widths": (16, 32, 40, 80), "depths": (1, 1, 1, 1), "heads": (1, 1, 1, 2)}
+
+
+def asked(verb: str, graphs: Sequence[Graph], folder: Path) -> list[dict[str, object]]:
+    paths = [folder / f"{index}.onnx" for index, _ in enumerate(graphs)]
+    for path, graph in zip(paths, graphs, strict=True):
+        path.write_bytes(graph.data)
+    script = Path(__file__).with_name("tensorrt_builder.py")
+    done = subprocess.run([sys.executable, script, verb, *paths], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def tiny_vit(patch_kernel: int) -> Sam:
+    torch.manual_seed(0)
+    known = LITE_MEDSAM if patch_kernel == 1 else MOBILE_SAM
+    return Sam(replace(known, image_size=64 * patch_kernel, **SMALL)).eval()
+
+
+@pytest.fixture(scope="module")
+def graphs(sam: Sam) -> tuple[Graph, ...]:
+    """Every form of a small ViT; a profile with a second input; the plain modules; both TinyViTs."""
+    models: tuple[tuple[Sam, Profile, str | None], ...] = (
+        (sam, medsam(64), None),
+        (sam, medsam_hf_wanglab(64), None),
+        (sam, medsam(64), "plain"),
+        (tiny_vit(1), litemedsam(64), None),
+        (tiny_vit(3), litemedsam(192), None),
+    )
+    return tuple(graph for model in models for graph in export_graphs(model[0], model[1], tuple(TARGETS), model[2]))
+
+
+def test_the_parser_takes_every_graph(graphs: tuple[Graph, ...], tmp_path: Path) -> None:
+    found = asked("parse", graphs, tmp_path)
+    assert [one["accepted"] for one in found] == [True] * len(graphs), found
+
+
+@pytest.mark.slow
+def test_the_builder_takes_every_graph(graphs: tuple[Graph, ...], tmp_path: Path) -> None:
+    found = asked("build", graphs, tmp_path)
+    assert [one["accepted"] for one in found] == [True] * len(graphs), found
+
+
+@pytest.mark.slow
+def test_the_full_size_float16_encoder_needs_little_memory(tmp_path: Path) -> None:
+    """Scores of one global block alone would be 384 MiB: the limit holds only where attention is fused."""
+    exported = export_graphs(model_of(random_checkpoint("medsam-vit-b").tensors), medsam(1024), ["tensorrt"])
+    encoder, decoder = (chosen(exported, part, "fp16", "tensorrt") for part in ("encoder", "decoder"))
+    found = asked("build", [encoder, decoder], tmp_path)
+    assert [one["accepted"] for one in found] == [True, True], found
+    activation = found[0]["activation_bytes"]
+    assert isinstance(activation, int)
+    assert activation <= 150 * MIB, f"{activation / MIB:.0f} MiB"
