@@ -1,13 +1,13 @@
 """The command line: one short command per verb. Parse, call one function, print; everything heavy loads inside."""
 
 import sys
-from enum import Enum
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from medsam_edge import __version__
+from medsam_edge.benchmarks.options import AsJson, Backends, Baseline, Bundle, Form, ProfileName, State, Targets
 from medsam_edge.runtime.errors import DeviceMemoryError, ExitCode, MedSAMEdgeError, UsageError
 
 app = typer.Typer(
@@ -17,22 +17,6 @@ app = typer.Typer(
     help="From a MedSAM checkpoint to verified masks on an edge device.",
     epilog="Exit codes: 0 ok, 2 usage, 3 environment, 4 parity, 5 speed, 6 artefact, 7 memory, 8 measurement.",
 )
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of tables.")]
-Bundle = Annotated[Path, typer.Argument(help="A bundle: the folder that `export` wrote.", metavar="BUNDLE")]
-State = Annotated[
-    Path | None, typer.Option(help="This device's folder of compiled models, for a faster start.", metavar="DIR")
-]
-Backends = Annotated[
-    list[str] | None,
-    typer.Option("--backend", help="onnxruntime, openvino, openvino:GPU, …; repeat for several. Default: all here."),
-]
-
-
-class Baseline(str, Enum):
-    """What a bundle can be measured against."""
-
-    TORCH = "torch"
 
 
 @app.command()
@@ -45,21 +29,9 @@ def export(
     random_weights: Annotated[
         str | None, typer.Option(help="Instead of a checkpoint: random weights of this ARCH, for latency only.")
     ] = None,
-    profile: Annotated[
-        str | None,
-        typer.Option(
-            help="How images are prepared: medsam, litemedsam, litemedsam-slicer, medsam-hf-wanglab, "
-            "medsam-hf-flaviagiammarino. Weights do not say it."
-        ),
-    ] = None,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(help="openvino, onnxruntime, tensorrt; repeat for several. Default: the first two."),
-    ] = None,
-    form: Annotated[
-        str | None,
-        typer.Option(help="For measurements: plain, bias, tiled or concat in place of each target's own form."),
-    ] = None,
+    profile: ProfileName = None,
+    target: Targets = None,
+    form: Form = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn a checkpoint into a bundle, and write it only if it draws the checkpoint's masks.
@@ -77,9 +49,7 @@ def export(
     from medsam_edge.export.random_weights import chosen
     from medsam_edge.export.variants import DEFAULT_TARGETS
 
-    source = chosen(checkpoint, random_weights)
-    # Random weights have nothing to show about modalities: two cases show that graphs and runtimes agree.
-    cases = golden_cases() if random_weights is None else golden_cases()[-2:]
+    source, cases = chosen(checkpoint, random_weights), golden_cases(trained=random_weights is None)
     result = export_bundle(source, out, cases, profile, say, target or DEFAULT_TARGETS, form)
     gating = result.manifest.model.trained
     show("export", result, as_json, lambda: checks_tables(f"{result.bundle} written", result.parity, gating))

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import perf_counter
 
 from ..runtime.bundle import Bundle
 from ..runtime.doctor import require_extra
 from ..runtime.errors import UsageError
+from ..runtime.files import temporary_folder
 from ..runtime.golden import Golden
 from ..runtime.machine import processor_name
 from ..runtime.metrics import summarise
@@ -61,9 +61,9 @@ def bench(
     """
     golden = golden_of(bundle)
     candidates = [*bundle_candidates(bundle, backends), *against_candidates(bundle, against, backends)]
-    with TemporaryDirectory(prefix="medsam-edge-bench-") as folder:
-        candidates += _baselines(Path(folder), bundle, baseline, source, progress)
-        samples = str(write_samples(Path(folder) / "samples.npz", golden))
+    with temporary_folder() as folder:
+        candidates += _baselines(folder, bundle, baseline, source, progress)
+        samples = str(write_samples(folder / "samples.npz", golden))
         timed = [index for index, case in enumerate(golden) if case.image.shape == golden[0].image.shape]
         run = _run(candidates, samples, timed, plan, progress)
     return _report(bundle, golden[0], plan, run, (NO_TUNING,) if baseline and not has_glibc() else ())

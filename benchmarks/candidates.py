@@ -52,7 +52,8 @@ def bundle_candidates(bundle: Bundle, backends: Sequence[str], label: str = "") 
     """Return one candidate for each backend; a label marks them as another bundle's."""
     role = Role.AGAINST if label else Role.OWN
     root = str(bundle.root)
-    return [Candidate(label, label or name, role, root, Opening("bundle", root, name)) for name in backends]
+    shorts = {name: (f"{label} {name}" if len(backends) > 1 else label) if label else name for name in backends}
+    return [Candidate(label, shorts[name], role, root, Opening("bundle", root, name)) for name in backends]
 
 
 def against_candidates(bundle: Bundle, others: Sequence[Bundle], backends: Sequence[str]) -> list[Candidate]:
@@ -63,6 +64,9 @@ def against_candidates(bundle: Bundle, others: Sequence[Bundle], backends: Seque
     """
     for other in others:
         _check_comparable(bundle, other)
+    roots = [Path(one.root).resolve() for one in (bundle, *others)]
+    if len(set(roots)) < len(roots):
+        raise UsageError("each bundle once", ", ".join(map(str, roots)), "name every bundle after --against once")
     names = [Path(one.root).resolve().name for one in (bundle, *others)]
     labels = [str(other.root) if names.count(name) > 1 else name for other, name in zip(others, names[1:], strict=True)]
     return [

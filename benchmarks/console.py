@@ -110,4 +110,4 @@ def named(backends: Sequence[str] | None) -> list[str]:
     if not backends:
         resolve("auto")  # raises where there is none
         return list(available())
-    return [str(resolve(name)) for name in backends]
+    return list(dict.fromkeys(str(resolve(name)) for name in backends))

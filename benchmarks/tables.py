@@ -48,6 +48,8 @@ def written_lines(results: Iterable[Written]) -> str:
     """Show what `segment` wrote: a line about each image, a line for each file, never broken inside a path."""
     lines = []
     for one in results:
+        if not one.served_by.trained:
+            lines.append(f"{one.image}: RANDOM WEIGHTS, this mask means nothing")
         lines.append(f"{one.image}: {_count(one)}, {one.total_ms:.0f} ms")
         lines += [f"  {path}" for path in (one.overlay, one.labels, one.report, one.segs) if path]
     return "\n".join(lines)

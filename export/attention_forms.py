@@ -92,7 +92,7 @@ class Writer:
 
 
 def written_out(model: onnx.ModelProto, form: str) -> onnx.ModelProto:
-    """Return a copy of a model in which every `attend` node is written out in a form; weights are shared with it.
+    """Return a copy of a model in which every `attend` node is written out in a form.
 
     Raises:
         ValueError: If there is no such form.

@@ -4,6 +4,7 @@ Trained ViTs carry a few channels whose residual grows a thousandfold; one that 
 layers later every value is NaN. Watching the float32 network says where and by how much, which a NaN does not.
 """
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -47,7 +48,7 @@ def model_peaks(model: Sam, profile: Profile, images: Iterable[Image]) -> tuple[
 
 @torch.no_grad()
 def peaks(encoder: nn.Module, images: Iterable[Tensor]) -> tuple[Peak, ...]:
-    """Run a float32 encoder and return the peak of each block, in their order.
+    """Run a float32 encoder and return the peak of each block, in their order; what is in no block counts by itself.
 
     Args:
         encoder: In the shape in which it is exported: its layers are those of the float16 graph.
@@ -79,9 +80,9 @@ def require_room(found: Iterable[Peak]) -> None:
 @contextmanager
 def _watched(encoder: nn.Module, found: dict[str, Peak]) -> Iterator[None]:
     handles = [
-        module.register_forward_hook(_hook(match[0], name[match.end() + 1 :], found))
+        module.register_forward_hook(_hook(*_place(name), found))
         for name, module in encoder.named_modules()
-        if (match := _BLOCK.match(name))
+        if name and not isinstance(module, nn.ModuleList)  # a list is never called
     ]
     try:
         yield
@@ -90,8 +91,15 @@ def _watched(encoder: nn.Module, found: dict[str, Peak]) -> Iterator[None]:
             handle.remove()
 
 
+def _place(name: str) -> tuple[str, str]:
+    """Split a module's name into its block, or the first word of it, and the layer inside."""
+    match = _BLOCK.match(name)
+    block = match[0] if match else name.split(".")[0]
+    return block, name[len(block) + 1 :]
+
+
 def _hook(block: str, layer: str, found: dict[str, Peak]) -> "_Hook":
-    found[block] = Peak(block, "", 0.0)
+    found.setdefault(block, Peak(block, "", 0.0))
     return _Hook(block, layer, found)
 
 
@@ -103,5 +111,6 @@ class _Hook:
 
     def __call__(self, _module: nn.Module, _inputs: object, output: Tensor) -> None:
         largest = float(output.abs().max())
-        if not largest <= self.found[self.block].largest:
+        held = self.found[self.block].largest
+        if not math.isnan(held) and not largest <= held:  # NaN stays: nothing that comes later mends it
             self.found[self.block] = Peak(self.block, self.layer, largest)

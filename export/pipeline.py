@@ -10,11 +10,11 @@ from hashlib import sha256
 from pathlib import Path
 
 from ..runtime.backends.base import BackendChoice, GraphSource
-from ..runtime.backends.choose import available, open_backend, resolve, status
-from ..runtime.errors import UsageError
+from ..runtime.backends.choose import EXTRAS, available, install_hint, resolve, status
+from ..runtime.errors import MissingExtraError, UsageError
 from ..runtime.files import temporary_folder, write_atomic
 from ..runtime.golden import Golden
-from ..runtime.loading import decoder_choice
+from ..runtime.loading import open_both
 from ..runtime.manifest import Manifest, Model
 from ..runtime.parity import (
     Check,
@@ -36,7 +36,7 @@ from .graphs import Graph
 from .models.sam import Sam
 from .overflow import LARGEST, model_peaks, require_room
 from .reference import Reference
-from .variants import DEFAULT_TARGETS, chosen, export_graphs, variants
+from .variants import DEFAULT_TARGETS, Variant, chosen, export_graphs, variants
 
 Say = Callable[[str], None]
 
@@ -78,30 +78,57 @@ def export_bundle(
             nothing: what was found is recorded.
     """
     resolve("auto")  # before minutes of work, not after
-    if len(cases) < 2:  # one image cannot show that two images get two embeddings
-        raise UsageError("at least two golden cases", str(len(cases)), "add a case with another image")
+    _check_cases(cases)
     with BundleWriter(out) as writer:
         source = checkpoint if isinstance(checkpoint, Checkpoint) else _read(checkpoint, say)
         model = model_of(source.tensors)
         contract = profile_named(stated_profile(source, profile), model.config.image_size)
-        listed = variants(model, targets, form)  # before the seconds of the first trace
-        say(f"exporting {len(listed)} graphs to ONNX")
+        wanted = variants(model, targets, form)
+        _check_backends(wanted)
+        say(f"exporting {len(wanted)} graphs to ONNX")
         graphs = export_graphs(model, contract, targets, form)
         say(f"asking the source checkpoint about {len(cases)} golden cases")
-        golden = [Reference(model, contract).answer(case) for case in cases]
-        if any(graph.precision == "fp16" for graph in graphs):
-            writer.add_record("float16", _float16(model, contract, cases, source.trained, say))
+        golden = list(map(Reference(model, contract).answer, cases))
+        if record := _float16(model, contract, graphs, cases, source.trained, say):
+            writer.add_record("float16", record)
         parity = dict(_checked(graphs, contract, golden, source.trained, say))
         manifest = _commit(writer, source, model, contract, graphs, golden, parity)
     return ExportResult(out, manifest, parity)
 
 
-def _float16(model: Sam, profile: Profile, cases: Sequence[Case], gating: bool, say: Say) -> dict[str, object]:
+def _float16(
+    model: Sam, profile: Profile, graphs: Sequence[Graph], cases: Sequence[Case], gating: bool, say: Say
+) -> dict[str, object]:
+    """Look for overflow before float16 graphs are trusted: ONNX Runtime's CPU would hide it, computing in float32."""
+    if not any(graph.precision == "fp16" for graph in graphs):
+        return {}
     say("looking for values beyond float16, block by block")
     found = model_peaks(model, profile, [case.image for case in cases])
     if gating:
         require_room(found)
     return {"schema": "medsam-edge/record/float16/1", "largest": LARGEST, "peaks": [asdict(peak) for peak in found]}
+
+
+def _check_cases(cases: Sequence[Case]) -> None:
+    if len(cases) < 2:  # one image cannot show that two images get two embeddings
+        raise UsageError("at least two golden cases", str(len(cases)), "add a case with another image")
+
+
+def _check_backends(wanted: Sequence[Variant]) -> None:
+    """Refuse graphs that nothing here could hold against the source.
+
+    Raises:
+        MissingExtraError: If the backend that would check them is not installed.
+    """
+    here = available()
+    for variant in wanted:
+        backends = [CHECKED_ON.get(target, target) for target in variant.targets]
+        if not set(backends) & set(here):
+            raise MissingExtraError(
+                f"{backends[0]} to check the {variant.part} for {variant.targets[0]} with",
+                ", ".join(here) or "no backend at all",
+                install_hint(EXTRAS[backends[0]]),
+            )
 
 
 def _read(path: Path, say: Say) -> Checkpoint:
@@ -152,7 +179,7 @@ def opened(name: str, graphs: Sequence[Graph], profile: Profile, folder: Path) -
     """Open an encoder and a decoder graph that are in no bundle yet."""
     choice = resolve(name)
     sources = [_source(graph, folder) for graph in graphs]
-    encoder, decoder = open_backend(sources[0], choice), open_backend(sources[1], decoder_choice(choice))
+    encoder, decoder, _ = open_both(dict(zip(("encoder", "decoder"), sources, strict=True)), choice, None)
     served_by = _served_by(choice, encoder.precision, sources)
     with Predictor(profile, encoder, decoder, served_by) as predictor:
         yield predictor
@@ -174,13 +201,14 @@ def trials(graphs: Sequence[Graph], backends: Sequence[str]) -> Iterator[Trial]:
     TensorRT itself needs an NVIDIA GPU; what is shown without one is that the graphs are right.
     """
     for target, precision in sorted({(target, graph.precision) for graph in graphs for target in graph.targets}):
-        backend = "onnxruntime" if target == "tensorrt" else target
+        backend = CHECKED_ON.get(target, target)
         if backend in backends:
             pair = (chosen(graphs, "encoder", precision, target), chosen(graphs, "decoder", precision, target))
             label = backend if target == backend else f"{backend} ({precision} graphs for {target})"
             yield Trial(label, backend, pair, FP16 if precision == "fp16" else Limits())
 
 
+CHECKED_ON = {"tensorrt": "onnxruntime"}
 FP16 = Limits(cosine=0.999, mean_dsc=0.995, worst_dsc=0.97, iou_error=0.02, batch_dsc=0.999)
 
 

@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -45,15 +45,17 @@ class Listed(Protocol):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle whose every listed file was hashed when it was opened.
+    """A bundle.
 
     Attributes:
         root: The folder.
         manifest: What it holds.
+        hashed: Whether every listed file was hashed when it was opened.
     """
 
     root: Path
     manifest: Manifest
+    hashed: bool = True
 
     def entry(self, part: str, precision: str, target: str | None = None) -> GraphEntry:
         """The first listed graph of that part and precision, made for `target` if one is named, or for any.
@@ -121,7 +123,7 @@ def open_bundle(path: str | Path) -> Bundle:
     for entries in bundle.manifest.entries().values():
         for entry in entries:
             verify_file(bundle.root, entry)
-    return bundle
+    return replace(bundle, hashed=True)
 
 
 def open_unhashed(path: str | Path) -> Bundle:
@@ -139,7 +141,7 @@ def open_unhashed(path: str | Path) -> Bundle:
     for folder, entries in manifest.entries().items():
         if entries:
             _check_subfolder(root, folder)
-    return Bundle(root, manifest)
+    return Bundle(root, manifest, hashed=False)
 
 
 def _check_folder(root: Path) -> None:

@@ -15,7 +15,7 @@ from .errors import UsageError
 from .manifest import PartSpec
 from .predictor import MAX_BOXES, Predictor, ServedBy
 from .profile import Profile
-from .state import StateFolder
+from .state import CacheStatus, StateFolder
 
 
 def load(
@@ -46,19 +46,26 @@ def load(
     if max_boxes < 1:
         raise UsageError("at least one box per decoder call", str(max_boxes), "set max_boxes to 1 or more")
     folder = None if state is None else StateFolder(state)
-    opened, unread = _opened(bundle, later=folder is not None)
+    opened = _opened(bundle, later=folder is not None)
     choice = replace(resolve(backend), threads=threads)
     profile = Profile.from_dict(opened.manifest.profile)
     parts = check_contract(opened.manifest, profile)
-    sources = {name: _source(opened, part, target_of(choice), unread) for name, part in parts.items()}
+    sources = {name: _source(opened, part, target_of(choice)) for name, part in parts.items()}
+    encoder, decoder, cache = open_both(sources, choice, folder)
+    return Predictor(profile, encoder, decoder, _served_by(opened, choice, encoder), max_boxes, cache)
+
+
+def open_both(
+    sources: dict[str, GraphSource], choice: BackendChoice, folder: StateFolder | None
+) -> tuple[Backend, Backend, dict[str, CacheStatus]]:
+    """Open encoder and decoder, or neither; the third is how each was opened."""
     encoder, first = open_cached(sources["encoder"], choice, folder)
     try:
         decoder, second = open_cached(sources["decoder"], decoder_choice(choice), folder)
     except BaseException:
         encoder.close()
         raise
-    cache = {"encoder": first, "decoder": second}
-    return Predictor(profile, encoder, decoder, _served_by(opened, choice, encoder), max_boxes, cache)
+    return encoder, decoder, {"encoder": first, "decoder": second}
 
 
 def decoder_choice(choice: BackendChoice) -> BackendChoice:
@@ -66,17 +73,16 @@ def decoder_choice(choice: BackendChoice) -> BackendChoice:
     return choice if choice.device.startswith("NPU") else replace(choice, precision="f32")
 
 
-def _opened(bundle: str | Path | Bundle, later: bool) -> tuple[Bundle, bool]:
-    """The bundle, and whether its files are still to be hashed."""
+def _opened(bundle: str | Path | Bundle, later: bool) -> Bundle:
     if isinstance(bundle, Bundle):
-        return bundle, False
-    return (open_unhashed(bundle), True) if later else (open_bundle(bundle), False)
+        return bundle
+    return open_unhashed(bundle) if later else open_bundle(bundle)
 
 
-def _source(bundle: Bundle, part: PartSpec, target: str | None, unread: bool) -> GraphSource:
+def _source(bundle: Bundle, part: PartSpec, target: str | None) -> GraphSource:
     entry = bundle.entry(part.name, "fp32", target)
     source = GraphSource(bundle.root / entry.file, part, entry.sha256)
-    return replace(source, verify=partial(verify_file, bundle.root, entry)) if unread else source
+    return source if bundle.hashed else replace(source, verify=partial(verify_file, bundle.root, entry))
 
 
 def target_of(choice: BackendChoice) -> str | None:
@@ -86,4 +92,5 @@ def target_of(choice: BackendChoice) -> str | None:
 
 def _served_by(bundle: Bundle, choice: BackendChoice, encoder: Backend) -> ServedBy:
     graphs = {part: bundle.entry(part, "fp32", target_of(choice)).sha256 for part in ("encoder", "decoder")}
-    return ServedBy(choice.name, status(choice.name).version or "", choice.device, encoder.precision, graphs)
+    version, trained = status(choice.name).version or "", bundle.manifest.model.trained
+    return ServedBy(choice.name, version, choice.device, encoder.precision, graphs, trained)

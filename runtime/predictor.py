@@ -27,13 +27,17 @@ MAX_MASK_BYTES = 2**31  # a bool for each pixel of each box
 
 @dataclass(frozen=True)
 class ServedBy:
-    """What computed a result: library, device, the encoder's precision as the library says it, the graphs' hashes."""
+    """What computed a result: library, device, the encoder's precision as the library says it, the graphs' hashes.
+
+    `trained` is False where the weights are random: masks mean nothing then.
+    """
 
     backend: str
     version: str
     device: str
     precision: str
     graphs: dict[str, str]
+    trained: bool = True
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-import PIL.Image
 
 from .errors import BoxError, ImageError, ParityError, UsageError
 from .profile import Profile, unknown
@@ -160,6 +159,8 @@ def _longest_side(image: Image, side: int, resize: Callable[[Image, int, int], I
 
 def _pillow_resize(kernel: str) -> Callable[[Image, int, int], Image]:
     """Pillow's own resize of uint8: the library that SamImageProcessor calls, so equal by construction."""
+    import PIL.Image  # two profiles need it; a start without them does not wait for it
+
     filters = {"pillow-bilinear": PIL.Image.Resampling.BILINEAR, "pillow-bicubic": PIL.Image.Resampling.BICUBIC}
     if kernel not in filters:
         raise unknown("kernel", kernel)

@@ -26,6 +26,7 @@ from .manifest import MAX_BYTES
 from .state_manifest import (
     BLOB_SUFFIX,
     EMPTY,
+    FAMILY,
     BlobEntry,
     BlobKey,
     StateManifest,
@@ -200,9 +201,17 @@ def _check_content(root: Path) -> None:
     """Refuse a folder with other people's files: a bundle, or somebody's home."""
     names = sorted(path.name for path in root.iterdir())
     strangers = [name for name in names if not _is_ours(name)]
-    if strangers and STATE_NAME not in names:
+    if strangers and not _is_state(root / STATE_NAME):
         mend = "name a folder of its own for the state, which need not exist"
         raise UsageError("an empty folder or a state folder", f"{root} with {', '.join(strangers[:5])}", mend)
+
+
+def _is_state(path: Path) -> bool:
+    """Whether this is our manifest, damaged or not: other programs call their files state.json too."""
+    if path.is_symlink() or not path.is_file():
+        return path.is_symlink()
+    with path.open("rb") as file:
+        return FAMILY.encode() in file.read(4096)
 
 
 def _is_ours(name: str) -> bool:

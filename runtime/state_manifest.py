@@ -14,7 +14,8 @@ from .errors import BundleError
 from .manifest import canonical, check_digest, load_object
 from .schema import from_json, to_json
 
-STATE_SCHEMA = "medsam-edge/state/1"
+FAMILY = "medsam-edge/state/"
+STATE_SCHEMA = FAMILY + "1"
 BLOB_SUFFIX = ".blob"
 MAX_BLOBS = 16
 """More than one device has bundles and backends for; the oldest go first."""

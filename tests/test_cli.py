@@ -142,6 +142,11 @@ def test_verify_says_that_random_weights_prove_nothing(
     assert json.loads(cli("verify", path, "--backend", "fake", "--json").stdout)["gating"] is False
     assert "latency only" in cli("bench", path, "--backend", "fake", "--rounds", 1).stdout
     assert "latency only" in cli("inspect", path).stdout
+    write_png(tmp_path / "a.png", np.zeros((50, 70, 3), np.uint8))
+    told = cli("segment", path, tmp_path / "a.png", "--box", "1,1,9,9", "--backend", "fake", "--out", tmp_path / "out")
+    assert "RANDOM WEIGHTS" in told.stdout
+    report = json.loads((tmp_path / "out" / "a_report.json").read_text())
+    assert report["served_by"]["trained"] is False
 
 
 def test_verify_takes_cases_and_phantoms(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
@@ -225,12 +230,12 @@ def test_export_prints_the_checks_that_let_the_bundle_through(
     result = pipeline.ExportResult(tiny_bundle, open_bundle(tiny_bundle).manifest, {"openvino": (check,)})
     asked: list[object] = []
 
-    def export_bundle(checkpoint: Path, out: Path, cases: object, profile: str | None, say: object) -> object:
+    def export_bundle(checkpoint: Path, out: Path, cases: object, profile: str | None, *_: object) -> object:
         asked.extend((checkpoint, out, profile))
         return result
 
     monkeypatch.setattr("medsam_edge.benchmarks.console.named", lambda _: [])
-    monkeypatch.setattr("medsam_edge.benchmarks.cases.golden_cases", tuple)
+    monkeypatch.setattr("medsam_edge.benchmarks.cases.golden_cases", lambda **_: ())
     monkeypatch.setattr(pipeline, "export_bundle", export_bundle)
     done = cli("export", "w.pth", "--out", "b", "--profile", "medsam")
     assert done.returncode == 0

@@ -103,8 +103,7 @@ class FormedEncoder(nn.Module):
         self.grid = plain.pos_embed.shape[1]
         self.patch_embed, self.neck = plain.patch_embed.proj, plain.neck
         self.register_buffer("places", plain.pos_embed.detach().flatten(1, 2))
-        blocks = [block for block in plain.blocks if isinstance(block, Block)]
-        self.blocks = nn.ModuleList(FormedBlock(block, self.grid) for block in blocks)
+        self.blocks = nn.ModuleList(_formed_block(block, self.grid) for block in plain.blocks)
 
     def forward(self, image: Tensor) -> Tensor:
         """Encode a normalised image `(1, 3, S, S)`."""
@@ -113,3 +112,8 @@ class FormedEncoder(nn.Module):
             x = block(x)
         out: Tensor = self.neck(x.transpose(1, 2).reshape(1, -1, self.grid, self.grid))
         return out
+
+
+def _formed_block(block: nn.Module, grid: int) -> FormedBlock:
+    assert isinstance(block, Block)
+    return FormedBlock(block, grid)

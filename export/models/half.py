@@ -16,7 +16,7 @@ class Float32Norm(nn.Module):
 
     def __init__(self, norm: nn.LayerNorm) -> None:
         super().__init__()
-        self.norm = norm.float()
+        self.norm = norm
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise as the norm inside does."""
@@ -33,7 +33,7 @@ class Half(nn.Module):
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        self.module = with_float32_norms(copy.deepcopy(module).half())
+        self.module = halved(copy.deepcopy(module))
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Cast, compute, cast back."""
@@ -43,11 +43,13 @@ class Half(nn.Module):
         return tuple(value.float() for value in outputs)
 
 
-def with_float32_norms(module: nn.Module) -> nn.Module:
-    """Wrap every LayerNorm below a module, in place."""
+def halved(module: nn.Module) -> nn.Module:
+    """Turn everything below a module into float16, in place, but for its LayerNorms, which are wrapped untouched."""
+    for one in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+        one.data = one.data.half()
     for name, child in list(module.named_children()):
         if isinstance(child, nn.LayerNorm):
             setattr(module, name, Float32Norm(child))
         else:
-            with_float32_norms(child)
+            halved(child)
     return module

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,11 @@ from medsam_edge.export.graphs import Graph, export_decoder, export_encoder
 from medsam_edge.export.models.config import SamConfig
 from medsam_edge.export.models.sam import Sam
 from medsam_edge.export.pipeline import ExportResult, export_bundle
+from medsam_edge.export.variants import TARGETS, export_graphs
+from medsam_edge.runtime.profile import medsam
 from medsam_edge.runtime.types import Case
 from safetensors.torch import save_file
+from torch import nn
 
 # A grid of 8 with windows of 3: the last window of each row is partly padding. Block 1 attends globally.
 TINY = SamConfig(64, 8, 32, 2, 2, 64, 3, (1,), prompt_dim=64, decoder_mlp_dim=32)
@@ -39,6 +43,18 @@ def tiny_config() -> SamConfig:
 def model_with() -> Callable[[SamConfig], Sam]:
     """Make a model of a configuration, filled as the tiny one."""
     return _model
+
+
+@pytest.fixture(scope="session")
+def oracle_of() -> Callable[[Sam], nn.Module]:
+    """Transformers' `SamModel` of a model, by a key map that is not ours (sam_oracle.py)."""
+    spec = spec_from_file_location("sam_oracle", Path(__file__).with_name("sam_oracle.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    made: Callable[[Sam], nn.Module] = module.oracle_of
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +92,12 @@ def encoder_graph(sam: Sam) -> Graph:
 @pytest.fixture(scope="session")
 def decoder_graph(sam: Sam) -> Graph:
     return export_decoder(sam)
+
+
+@pytest.fixture(scope="session")
+def small_graphs(sam: Sam) -> tuple[Graph, ...]:
+    """Every graph of the tiny model, for all targets."""
+    return export_graphs(sam, medsam(64), tuple(TARGETS))
 
 
 @pytest.fixture(scope="session")

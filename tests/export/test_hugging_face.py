@@ -8,32 +8,12 @@ import pytest
 import torch
 from medsam_edge.export.architecture import model_of
 from medsam_edge.export.checkpoint import read_checkpoint
-from medsam_edge.export.hugging_face import COPY, ORIGINAL, authors_keys, authors_name, weight_files
+from medsam_edge.export.hugging_face import authors_keys, weight_files
 from medsam_edge.export.models.config import DEMO, SamConfig
 from medsam_edge.export.models.sam import Sam
 from medsam_edge.runtime.errors import CheckpointError
 from safetensors.torch import save_file
-
-
-def oracle_state(model: Sam) -> dict[str, torch.Tensor]:
-    """The weights as Transformers holds them: from its own model, not from our map."""
-    transformers = pytest.importorskip("transformers")
-    ours = model.config
-    vision = {
-        "hidden_size": ours.embed_dim, "output_channels": ours.prompt_dim, "num_hidden_layers": ours.depth,
-        "num_attention_heads": ours.num_heads, "image_size": ours.image_size, "patch_size": ours.patch_size,
-        "window_size": ours.window_size, "global_attn_indexes": list(ours.global_blocks),
-        "num_pos_feats": ours.prompt_dim // 2, "mlp_dim": ours.mlp_dim,
-    }  # fmt: skip
-    prompt = {"hidden_size": ours.prompt_dim, "image_size": ours.image_size, "patch_size": ours.patch_size}
-    decoder = {"hidden_size": ours.prompt_dim, "mlp_dim": ours.decoder_mlp_dim}
-    config = transformers.SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
-    names = transformers.SamModel(config).state_dict()
-    state = {name: model.state_dict()[authors_name(name)] for name in names if name != COPY}
-    assert {name: tensor.shape for name, tensor in state.items()} == {
-        name: tensor.shape for name, tensor in names.items() if name != COPY
-    }
-    return {**state, COPY: state[ORIGINAL].clone()}
+from torch import nn
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +22,9 @@ def model(model_with: Callable[[SamConfig], Sam], tiny_config: SamConfig) -> Sam
 
 
 @pytest.fixture(scope="module")
-def state(model: Sam) -> dict[str, torch.Tensor]:
-    return oracle_state(model)
+def state(model: Sam, oracle_of: Callable[[Sam], nn.Module]) -> dict[str, torch.Tensor]:
+    """Transformers' own state dict, filled by a key map that is not ours."""
+    return {name: tensor.clone() for name, tensor in oracle_of(model).state_dict().items()}
 
 
 def folder_with(path: Path, kind: str = "sam") -> Path:
@@ -91,10 +72,10 @@ def test_shards_and_pickles_are_read(tmp_path: Path, model: Sam, state: dict[str
     assert same(read_checkpoint(pickled).tensors, model)
 
 
-def test_the_demo_survives_the_way_there_and_back() -> None:
+def test_the_demo_survives_the_way_there_and_back(oracle_of: Callable[[Sam], nn.Module]) -> None:
     torch.manual_seed(0)
     model = Sam(DEMO)
-    assert same(authors_keys(oracle_state(model)), model)
+    assert same(authors_keys(dict(oracle_of(model).state_dict())), model)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ IMAGE = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 def test_every_block_is_watched_in_order(encoder: FormedEncoder) -> None:
     found = peaks(encoder, [IMAGE])
-    assert [peak.block for peak in found] == ["blocks.0", "blocks.1"]
+    assert [peak.block for peak in found] == ["patch_embed", "neck", "blocks.0", "blocks.1"]
     assert all(0 < peak.largest < LARGEST for peak in found)
     require_room(found)
 
@@ -35,8 +35,8 @@ def test_the_report_names_the_block_and_the_layer(encoder: FormedEncoder, layer:
             require_room(found)
     finally:
         victim.bias.copy_(before)
-    assert not found[0].overflows
-    assert found[1].largest >= 80_000
+    assert not found[2].overflows
+    assert found[3].largest >= 80_000
 
 
 @torch.no_grad()
@@ -46,7 +46,7 @@ def test_scores_are_watched_too(encoder: FormedEncoder) -> None:
     before = victim.bias.clone()
     try:
         victim.bias[: 2 * 32] += 3000  # type: ignore[operator, index]
-        (first, _) = peaks(encoder, [IMAGE])
+        first = peaks(encoder, [IMAGE])[2]
     finally:
         victim.bias.copy_(before)
     assert first.layer == "attn.attend.scores"
@@ -68,3 +68,8 @@ def test_what_float16_cannot_hold_overflows(value: float) -> None:
 def test_nothing_is_left_on_the_encoder(encoder: FormedEncoder) -> None:
     peaks(encoder, [IMAGE])
     assert not any(module._forward_hooks for module in encoder.modules())
+
+
+def test_nan_is_not_forgotten(encoder: FormedEncoder) -> None:
+    found = peaks(encoder, [IMAGE * float("nan"), IMAGE])
+    assert all(peak.overflows for peak in found)

@@ -57,9 +57,9 @@ def test_what_is_not_known_is_refused_before_anything_is_traced(
         export_graphs(sam, medsam(64), targets, form)
 
 
-@pytest.fixture(scope="module")
-def graphs(sam: Sam) -> tuple[Graph, ...]:
-    return export_graphs(sam, medsam(64), tuple(TARGETS))
+@pytest.fixture
+def graphs(small_graphs: tuple[Graph, ...]) -> tuple[Graph, ...]:
+    return small_graphs
 
 
 def types(model: onnx.ModelProto) -> dict[str, int]:

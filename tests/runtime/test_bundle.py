@@ -1,6 +1,7 @@
 import hashlib
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
@@ -296,3 +297,9 @@ def test_an_unhashed_bundle_has_no_links_for_folders_either(tmp_path: Path) -> N
     (root / "graphs").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(BundleError, match="a symbolic link"):
         open_unhashed(root)
+
+
+def test_a_bundle_knows_whether_its_files_were_hashed(tmp_path: Path, write_bundle: Callable[..., Path]) -> None:
+    root = write_bundle(tmp_path / "b", ())
+    assert open_bundle(root).hashed
+    assert not open_unhashed(root).hashed

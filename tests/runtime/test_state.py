@@ -290,3 +290,11 @@ def test_a_status_reads_as_a_phrase() -> None:
     assert str(CacheStatus("reused")) == "reused"
     found = str(CacheStatus("rebuilt", "version was 1, is 2", "a full disk"))
     assert found == "rebuilt because version was 1, is 2, not kept for the next start: a full disk"
+
+
+def test_another_programs_state_json_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text('{"window": 3}')
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"notes\.txt"):
+        StateFolder(tmp_path)
+    assert (tmp_path / "state.json").read_text() == '{"window": 3}'

@@ -1,8 +1,9 @@
 import pytest
 import torch
 from medsam_edge.export.models.absorbed import AbsorbedDecoder, FewToMany, ManyToFew
-from medsam_edge.export.models.config import SamConfig
+from medsam_edge.export.models.config import LITE_MEDSAM, SamConfig
 from medsam_edge.export.models.mask_decoder import MaskDecoder, TokenAttention
+from torch.utils.flop_counter import FlopCounterMode
 
 TINY = SamConfig(64, 8, 16, 2, 2, 32, 3, (1,), prompt_dim=32, decoder_mlp_dim=32)
 
@@ -41,3 +42,13 @@ def test_the_whole_decoder_gives_the_same_numbers(count: int) -> None:
     given = drawn(1, 32, 8, 8, seed=0), drawn(64, 32, seed=1), drawn(count, 2, 32, seed=2)
     for found, wanted in zip(AbsorbedDecoder(decoder)(*given), decoder(*given), strict=True):
         torch.testing.assert_close(found, wanted)
+
+
+def test_a_box_costs_about_a_thousand_million_multiplications() -> None:
+    """Against 1.81 in the plain form, by the same counter."""
+    with torch.device("meta"):
+        decoder = AbsorbedDecoder(MaskDecoder(LITE_MEDSAM))
+        given = torch.empty(1, 256, 64, 64), torch.empty(4096, 256), torch.empty(1, 2, 256)
+        with FlopCounterMode(display=False) as counter:
+            decoder(*given)
+    assert counter.get_total_flops() / 2e9 == pytest.approx(1.0, abs=0.05)

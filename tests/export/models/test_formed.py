@@ -1,5 +1,6 @@
 """What is exported computes what the reference modules compute: in float64, to rounding."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -58,7 +59,11 @@ def half(model_with: Callable[[SamConfig], Sam], tiny_config: SamConfig) -> Half
     return Half(FormedEncoder(encoder))
 
 
-def test_only_norms_stay_in_float32(half: Half) -> None:
+def test_only_norms_stay_in_float32(half: Half, sam: Sam) -> None:
+    named = {name: one for name, one in half.module.named_parameters() if "norm" in name}
+    for name, one in sam.image_encoder.named_parameters():  # to the bit: not rounded on the way
+        if name.startswith("blocks") and "norm" in name:
+            assert torch.equal(one, named[re.sub(r"(norm\d)", r"\1.norm", name)])
     norms = {id(one) for norm in half.modules() if isinstance(norm, Float32Norm) for one in norm.parameters()}
     for parameter in (*half.parameters(), *half.buffers()):
         assert parameter.dtype == (torch.float32 if id(parameter) in norms else torch.float16)
