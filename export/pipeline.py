@@ -62,38 +62,34 @@ def export_bundle(
     """Export a checkpoint to a bundle.
 
     Args:
-        checkpoint: The weights: their file or folder, or what was read or drawn already.
+        checkpoint: The weights: their file or folder, or what was read already.
         out: The bundle's folder: absent, empty, or a bundle to replace.
         cases: At least two golden inputs; the source's answers to them go into the bundle.
         profile: Name of the profile, or None to take the one that the checkpoint states about itself.
         say: Told of each step.
-        targets: The backends that the graphs are for: names in `variants.TARGETS`.
-        form: As `variants.export_graphs` takes it; to measure what a form is worth.
+        targets, form: As `variants.export_graphs` takes them.
 
     Raises:
         UsageError: If the profile is not stated or not known, there are too few cases, or `out` is somebody else's.
-        MissingExtraError: If no backend is here to check the graphs with.
+        MissingExtraError: If a backend to check the graphs with is not here.
         CheckpointError, StorageError: As `read_checkpoint`.
         ParityError: If a backend draws other masks than the source; nothing is written then. Random weights gate
-            nothing: what was found is recorded.
+            nothing.
     """
-    resolve("auto")  # before minutes of work, not after
-    _check_cases(cases)
+    _check_early(cases)
     with BundleWriter(out) as writer:
-        source = checkpoint if isinstance(checkpoint, Checkpoint) else _read(checkpoint, say)
+        source = _read(checkpoint, say)
         model = model_of(source.tensors)
         contract = profile_named(stated_profile(source, profile), model.config.image_size)
-        wanted = variants(model, targets, form)
-        _check_backends(wanted)
-        say(f"exporting {len(wanted)} graphs to ONNX")
+        _check_backends(variants(model, targets, form))
+        say("exporting to ONNX")
         graphs = export_graphs(model, contract, targets, form)
         say(f"asking the source checkpoint about {len(cases)} golden cases")
         golden = list(map(Reference(model, contract).answer, cases))
         if record := _float16(model, contract, graphs, cases, source.trained, say):
             writer.add_record("float16", record)
         parity = dict(_checked(graphs, contract, golden, source.trained, say))
-        manifest = _commit(writer, source, model, contract, graphs, golden, parity)
-    return ExportResult(out, manifest, parity)
+        return ExportResult(out, _commit(writer, source, model, contract, graphs, golden, parity), parity)
 
 
 def _float16(
@@ -109,7 +105,9 @@ def _float16(
     return {"schema": "medsam-edge/record/float16/1", "largest": LARGEST, "peaks": [asdict(peak) for peak in found]}
 
 
-def _check_cases(cases: Sequence[Case]) -> None:
+def _check_early(cases: Sequence[Case]) -> None:
+    """Refuse before minutes of work, not after."""
+    resolve("auto")
     if len(cases) < 2:  # one image cannot show that two images get two embeddings
         raise UsageError("at least two golden cases", str(len(cases)), "add a case with another image")
 
@@ -131,9 +129,11 @@ def _check_backends(wanted: Sequence[Variant]) -> None:
             )
 
 
-def _read(path: Path, say: Say) -> Checkpoint:
-    say(f"reading {path.name}")
-    return read_checkpoint(path)
+def _read(checkpoint: Path | Checkpoint, say: Say) -> Checkpoint:
+    if isinstance(checkpoint, Checkpoint):
+        return checkpoint
+    say(f"reading {checkpoint.name}")
+    return read_checkpoint(checkpoint)
 
 
 def stated_profile(source: Checkpoint, asked: str | None) -> str:

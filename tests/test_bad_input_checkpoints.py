@@ -23,7 +23,7 @@ LINE = re.compile(r"medsam-edge: expected .+; found .+\. To mend it: .+\.\n")
 def quick(monkeypatch: pytest.MonkeyPatch, tiny_cases: tuple[Case, ...]) -> None:
     """Let `export` get as far as the checkpoint at once, and read it without a process that imports PyTorch again."""
     monkeypatch.setattr("medsam_edge.runtime.backends.choose.available", lambda: ("onnxruntime",))
-    monkeypatch.setattr("medsam_edge.benchmarks.cases.golden_cases", lambda: tiny_cases)
+    monkeypatch.setattr("medsam_edge.benchmarks.cases.golden_cases", lambda **_: tiny_cases)
     monkeypatch.setattr(checkpoint, "_unpickle", unpickle.convert)
 
 

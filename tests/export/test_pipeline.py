@@ -92,7 +92,7 @@ def test_every_step_is_told(
     quick_export(checkpoint, tmp_path / "b", phantom_cases, say=told.append)
     assert told == [
         "reading tiny.safetensors",
-        "exporting 2 graphs to ONNX",
+        "exporting to ONNX",
         "asking the source checkpoint about 3 golden cases",
         "comparing onnxruntime with the source",
     ]

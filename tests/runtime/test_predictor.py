@@ -207,7 +207,7 @@ def test_results_say_what_served_them(tiny_bundle: Path) -> None:
     graphs = {entry.part: entry.sha256 for entry in open_bundle(tiny_bundle).manifest.graphs}
     with load(tiny_bundle, "fake") as predictor:
         served = predictor.segment(IMAGE, BOX).served_by
-    assert astuple(served) == ("fake", "1", "CPU", "f32", graphs)
+    assert astuple(served) == ("fake", "1", "CPU", "f32", graphs, True)
 
 
 def test_the_chunk_size_can_be_chosen_at_loading(tiny_bundle: Path) -> None:
