@@ -30,8 +30,11 @@ def operations_of(model: Model) -> Operations | None:
     config = _config(model)
     if config is None:
         return None
-    with torch.device("meta"), torch.no_grad():
-        return _counted(Sam(config).eval())
+    try:
+        with torch.device("meta"), torch.no_grad():
+            return _counted(Sam(config).eval())
+    except (TypeError, ValueError, RuntimeError):  # sizes that no network can have: measured all the same
+        return None
 
 
 def _counted(model: "Sam") -> Operations:

@@ -93,7 +93,8 @@ class StateManifest:
 
     def plus(self, entry: BlobEntry) -> "StateManifest":
         """Add an entry."""
-        return replace(self.without(entry), blobs=(*self.without(entry).blobs, entry))
+        others = self.without(entry)
+        return replace(others, blobs=(*others.blobs, entry))
 
 
 EMPTY = StateManifest(STATE_SCHEMA, __version__, (), "")

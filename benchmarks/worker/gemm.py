@@ -11,8 +11,6 @@ import numpy as np
 
 # The first layer of an MLP of ViT-B at 1024 pixels: tokens, width, hidden width.
 GEMM = (4096, 768, 3072)
-GEMM_FLOP = 2 * GEMM[0] * GEMM[1] * GEMM[2]
-LIBRARIES = ("torch", "numpy")
 
 
 def gemm(library: str) -> Callable[[], float]:

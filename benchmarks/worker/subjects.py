@@ -1,4 +1,4 @@
-"""What a worker measures, behind one seam: a backend of a bundle, PyTorch as the authors run it, or the bare machine.
+"""What a worker measures, behind one seam: a backend of a bundle, or PyTorch as the authors run it.
 
 It knows nothing of processes, messages or statistics.
 """

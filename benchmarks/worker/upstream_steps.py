@@ -1,8 +1,7 @@
 """What the authors' own scripts do around the model, with the libraries that they do it with.
 
 Written after MedSAM_Inference.py (bowang-lab/MedSAM, main) and CVPR24_LiteMedSAM_infer.py (branch LiteMedSAM), and
-never through this toolkit's own profile steps: it is what they are compared with. PyTorch, scikit-image and OpenCV are
-loaded here only.
+never through this toolkit's own profile steps: it is what they are compared with.
 """
 
 from collections.abc import Callable
