@@ -19,6 +19,7 @@ from torch import nn
 from ..runtime.contract import decoder_part, encoder_part
 from ..runtime.manifest import PartSpec
 from ..runtime.profile import Profile
+from .fused import TRANSLATIONS
 from .models.normalisation import min_max, normalisation_of
 from .models.sam import DecoderGraph, EncoderGraph, Sam
 
@@ -71,8 +72,15 @@ def export_decoder(model: Sam) -> Graph:
     return Graph(traced.spec, finished(traced.model))
 
 
-def trace_encoder(model: Sam, profile: Profile | None = None) -> Traced:
-    """Trace the encoder part; arguments as `export_encoder`."""
+def trace_encoder(model: Sam, profile: Profile | None = None, *, fused: bool = True) -> Traced:
+    """Trace the encoder part.
+
+    Args:
+        model: The network.
+        profile: Its normalisation goes into the graph, with a second input `valid_hw` where it takes one. None:
+            min-max.
+        fused: Write operators as runtimes fuse them (fused.py), not as the exporter would.
+    """
     config = model.config
     normalise = normalisation_of(profile) if profile else min_max
     valid_hw = profile is not None and profile.takes_valid_hw
@@ -80,21 +88,21 @@ def trace_encoder(model: Sam, profile: Profile | None = None) -> Traced:
     side = config.image_size
     image = torch.arange(3 * side * side, dtype=torch.int64).remainder(251).to(torch.uint8)
     inputs = (image.reshape(1, 3, side, side), torch.tensor([side, side - 1], dtype=torch.int32))
-    return _traced(EncoderGraph(model, normalise), inputs[: len(spec.inputs)], spec, None)
+    return _traced(EncoderGraph(model, normalise), inputs[: len(spec.inputs)], spec, None, fused)
 
 
-def trace_decoder(model: Sam) -> Traced:
-    """Trace the decoder part."""
+def trace_decoder(model: Sam, *, fused: bool = True) -> Traced:
+    """Trace the decoder part; `fused` as `trace_encoder`."""
     spec = decoder_part(model.config.grid, model.config.prompt_dim)
     embedding = torch.zeros(1, model.config.prompt_dim, model.config.grid, model.config.grid)
     # Three boxes: torch would take one for a constant and two for a coincidence with the box's two corners.
     boxes = torch.tensor([[8.0, 8.0, 64.0, 64.0]]).repeat(3, 1)
     dynamic = {"image_embedding": None, "boxes": {0: torch.export.Dim("N", min=1, max=65536)}}
-    return _traced(DecoderGraph(model), (embedding, boxes), spec, dynamic)
+    return _traced(DecoderGraph(model), (embedding, boxes), spec, dynamic, fused)
 
 
 def _traced(
-    module: nn.Module, inputs: tuple[torch.Tensor, ...], spec: PartSpec, dynamic: dict[str, Any] | None
+    module: nn.Module, inputs: tuple[torch.Tensor, ...], spec: PartSpec, dynamic: dict[str, Any] | None, fused: bool
 ) -> Traced:
     with torch.no_grad(), _quiet():
         program = torch.onnx.export(
@@ -104,6 +112,7 @@ def _traced(
             output_names=[tensor.name for tensor in spec.outputs],
             opset_version=OPSET,
             dynamic_shapes=dynamic,
+            custom_translation_table=TRANSLATIONS if fused else None,
             dynamo=True,
             verbose=False,
         )

@@ -105,7 +105,7 @@ def _traced(model: Sam, profile: Profile, part: str, precision: str, plain: bool
     made = model if plain else formed_model(model, part)
     if precision == "fp16":
         made = replaced(made, _PARTS[part], Half(made.get_submodule(_PARTS[part])))
-    return trace_encoder(made, profile) if part == "encoder" else trace_decoder(made)
+    return trace_encoder(made, profile, fused=not plain) if part == "encoder" else trace_decoder(made, fused=not plain)
 
 
 _PARTS = {"encoder": "image_encoder", "decoder": "mask_decoder"}
