@@ -6,7 +6,7 @@ random generator. Knows nothing of how cases are stored.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import chain
 
 from ..runtime.errors import CaseError
@@ -42,9 +42,9 @@ def _places(sizes: Mapping[Stratum, int], count: int) -> dict[Stratum, int]:
     places = dict.fromkeys(sizes, 0)
     for stratum in _by_need(sizes)[:count]:
         places[stratum] = 1
+    # A full stratum's quotient is below a half and every other one's above it, so none gets more than it has.
     for _ in range(count - sum(places.values())):
-        open_ones = [stratum for stratum in sizes if places[stratum] < sizes[stratum]]
-        places[max(open_ones, key=lambda one: (sizes[one] / (2 * places[one] + 1), one))] += 1
+        places[max(sizes, key=lambda one: (sizes[one] / (2 * places[one] + 1), one))] += 1
     return places
 
 
@@ -93,22 +93,26 @@ def split_by_patient(cases: CaseSet, shares: Mapping[str, float], seed: int) -> 
     if len(groups) < len(shares):
         remedy = "add cases of other patients, or name the evaluation cases apart"
         raise CaseError(f"at least {len(shares)} patients, one for each set", f"{len(groups)}", remedy)
-    whole = Counter(ref.modality for ref in cases.refs)
     wanted = {name: share / sum(shares.values()) for name, share in shares.items()}
     parts: dict[str, list[CaseRef]] = {name: [] for name in shares}
+    have: dict[str, Counter[str]] = {name: Counter() for name in shares}  # cases by modality
+    given: Counter[str] = Counter()
     for left, group in zip(range(len(groups), 0, -1), groups, strict=True):
+        coming = Counter(ref.modality for ref in group)
+        given += coming
         empty = [name for name in parts if not parts[name]]
         open_ones = empty if left <= len(empty) else list(parts)
-        needs = {name: _need(parts[name], group, wanted[name], whole) for name in open_ones}
-        parts[max(open_ones, key=needs.__getitem__)] += group
+        needs = {name: _need(have[name], given, wanted[name], coming) for name in open_ones}
+        chosen = max(open_ones, key=needs.__getitem__)
+        parts[chosen] += group
+        have[chosen] += coming
     return {name: cases.of(refs) for name, refs in parts.items()}
 
 
-def _need(part: Sequence[CaseRef], group: Group, share: float, whole: Counter[str]) -> float:
-    """How far a set is behind its share: of the group's modalities, and of all cases."""
-    have, given = Counter(ref.modality for ref in part), Counter(ref.modality for ref in group)
-    missing = sum(count * (share - have[name] / whole[name]) for name, count in sorted(given.items()))
-    return missing / len(group) + share - len(part) / whole.total()
+def _need(have: Counter[str], given: Counter[str], share: float, coming: Iterable[str]) -> float:
+    """How many cases a set is behind its share of all that were given out: of the coming modalities, and of any."""
+    behind = sum(share * given[name] - have[name] for name in sorted(coming))
+    return behind + share * given.total() - have.total()
 
 
 def _groups(refs: Iterable[CaseRef], seed: int) -> list[Group]:

@@ -26,7 +26,7 @@ def jittered(boxes: Boxes, image_hw: tuple[int, int], rng: np.random.Generator, 
         image_hw: Height and width of the image.
         rng: Where chance comes from.
         shift: The most that a side moves out or in, as a share of the image's width or height. Inward it moves by at
-            most a tenth of the box as well, and not at all where the box is narrower than a pixel.
+            most a tenth of the box as well.
 
     Returns:
         float32 `(N, 4)`, ordered, not empty, inside the image.
@@ -36,7 +36,7 @@ def jittered(boxes: Boxes, image_hw: tuple[int, int], rng: np.random.Generator, 
     exact = boxes.astype(np.float64)
     sides = np.tile(exact[:, 2:] - exact[:, :2], 2)
     outward = np.broadcast_to(shift * limits, exact.shape)
-    inward = np.where(sides < 1, 0, np.minimum(outward, INWARD * sides))
+    inward = np.minimum(outward, INWARD * sides)
     moves = rng.uniform(-inward, outward)  # above 0 is outward
     moved: Boxes = np.clip(exact + moves * (-1, -1, 1, 1), 0, limits).astype(np.float32)
     return moved

@@ -87,6 +87,11 @@ def test_a_split_keeps_shares_and_modalities(ref: MakeRef) -> None:
         assert counts == {"CT": 40 * share, "MR": 16 * share, "X-ray": 8 * share}
 
 
+def test_shares_are_kept_where_no_modality_can_be_parted(ref: MakeRef) -> None:
+    cases = CaseSet("csv", tuple(ref(f"c{i}", f"modality {i}", f"p{i}") for i in range(8)))
+    assert [len(part) for part in split_by_patient(cases, SHARES, 0).values()] == [4, 2, 2]
+
+
 def test_shares_need_not_add_up_to_one(ref: MakeRef) -> None:
     cases = CaseSet("csv", tuple(ref(f"c{i}", "CT", f"p{i}") for i in range(30)))
     parts = split_by_patient(cases, {"calibration": 20, "evaluation": 10}, 0)

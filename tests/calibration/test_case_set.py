@@ -63,8 +63,10 @@ def test_a_file_that_was_saved_again_has_the_same_pixels(tmp_path: Path) -> None
 
 def test_the_pixel_hash_knows_shape_and_values() -> None:
     image = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
-    others = (image.reshape(4, 3, 3), image[::-1], image + 1)
-    assert len({pixel_hash(each) for each in (image, *others)}) == 4
+    last = image.copy()
+    last[-1, -1, -1] += 1
+    others = (image.reshape(4, 3, 3), image[::-1], image + 1, last)
+    assert len({pixel_hash(each) for each in (image, *others)}) == 5
     assert pixel_hash(np.asfortranarray(image)) == pixel_hash(image)
 
 
@@ -141,11 +143,10 @@ def test_a_source_that_is_not_there_is_refused(tmp_path: Path) -> None:
         case_set(tmp_path / "absent", "calibration")
 
 
-@pytest.mark.parametrize(("side", "size"), [(9, "small"), (10, "medium"), (31, "medium"), (32, "large")])
-def test_the_size_is_the_share_of_the_image(side: int, size: str) -> None:
-    mask = np.zeros((1, 100, 100), bool)
-    mask[0, :side, :side] = True
-    assert size_of(mask) == size
+@pytest.mark.parametrize(("area", "size"), [(99, "small"), (100, "medium"), (999, "medium"), (1000, "large")])
+def test_the_size_is_the_share_of_the_image(area: int, size: str) -> None:
+    mask = np.arange(10_000) < area
+    assert size_of(mask.reshape(1, 100, 100)) == size
 
 
 def test_the_size_of_many_objects_is_their_median() -> None:
