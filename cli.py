@@ -58,7 +58,7 @@ def export(
 @app.command()
 def verify(
     bundle: Bundle,
-    cases: Annotated[Path | None, typer.Option(help="A folder of challenge .npz cases with reference masks.")] = None,
+    cases: Annotated[Path | None, typer.Option(help="Challenge .npz cases: a folder, a csv list or one.")] = None,
     split: Annotated[str | None, typer.Option(help="Only this split of the folder's cases.csv.")] = None,
     phantoms: Annotated[int, typer.Option(min=0, help="Add this many synthetic cases.")] = 0,
     source: Annotated[str | None, typer.Option(help="The checkpoint, to compare its masks on every case too.")] = None,

@@ -1,44 +1,28 @@
 """Reads cases: an image with boxes and reference masks, in the form of the CVPR 2024 MedSAM challenge.
 
-A case is an .npz with `imgs`, and `boxes`, `gts` or both. A folder of them may hold a `cases.csv` that says
-of each its modality, patient, split and checksum. Volumes are no cases of this kind yet: rows of the csv that
-name a NIfTI file are skipped, a `3DBox_….npz` is refused. Knows nothing about models.
+A case is an .npz with `imgs`, and `boxes`, `gts` or both. `case_list` says which files are cases, and what else is
+known of them: modality, patient, split and checksum. A volume, `3DBox_….npz`, is refused. Knows nothing about models.
 """
 
-import csv
 import hashlib
 import io
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from .arrays import ArrayArchive, ArrayHeader
 from .boxes import boxes_from_labels, check_boxes
+from .case_list import CaseFile, case_file, list_cases
 from .errors import CaseError, UsageError
-from .files import list_folder, read_bytes
+from .files import read_bytes
 from .pixels import accept_pixels, as_image
 from .types import AnyArray, Boxes, Case, Masks
 
 MAX_CASE_BYTES = 2**30
-MAX_CSV_BYTES = 2**24
+MAX_FLOAT_BYTES = 2**28  # a larger float image is refused by its type, without a look for NaN
 MAX_MASK_BYTES = 2**31  # (N, H, W) of bool is what a case costs in memory
 MAX_BOXES = 100_000
-_COLUMNS = ("id", "file", "modality", "patient")
-
-
-@dataclass(frozen=True)
-class _Row:
-    """One case of a folder, before it is read."""
-
-    path: Path
-    id: str
-    modality: str
-    patient: str
-    split: str = ""
-    sha256: str = ""
 
 
 def read_case(path: Path) -> Case:
@@ -52,112 +36,51 @@ def read_case(path: Path) -> Case:
         CaseError: Unreadable, or neither `boxes` nor `gts`, or the two disagree, or an unusable image or box.
         StorageError: The file is missing or may not be read.
     """
-    path = Path(path)
-    return _read_row(_row_from_name(path))
+    return read_listed(case_file(Path(path)))[0]
 
 
-def read_cases(folder: Path, split: str | None = None) -> Iterator[Case]:
-    """Read the cases of a folder one at a time, sorted by file name.
+def read_cases(source: Path, split: str | None = None) -> Iterator[Case]:
+    """Read the cases of a folder, of a csv list or of one .npz, one at a time, in the order of `list_cases`.
 
     Args:
-        folder: Holds `*.npz` and maybe `cases.csv`.
-        split: Only the cases that `cases.csv` puts into this split; a file that it does not list is in none.
+        source: As `list_cases` takes it.
+        split: Only the cases that the csv puts into this split; a file that it does not list is in none.
 
     Returns:
         An iterator: only one case is in memory at a time, and a damaged one raises when its turn comes.
 
     Raises:
-        CaseError: No cases, an unknown split, or a malformed `cases.csv`. While iterating: as `read_case`, or
-            a checksum that differs from the one in `cases.csv`.
-        StorageError: The folder or a file cannot be read.
+        CaseError, StorageError: As `list_cases`; while iterating, as `read_listed`.
     """
-    folder = Path(folder)
-    rows = _rows_of(folder)
-    if not rows:
-        raise CaseError("a folder with *.npz cases", f"none in {folder}", "check the path")
-    if split is not None:
-        known = sorted({row.split for row in rows} - {""})
-        rows = [row for row in rows if row.split == split]
-        if not rows:
-            found = f"only {', '.join(known)}" if known else "no case with a split"
-            raise CaseError(f"cases of split “{split}” in {folder}", found, "check `split` in cases.csv")
-    return (_read_row(row) for row in rows)
+    files = list_cases(source, split)
+    return (read_listed(file)[0] for file in files)
 
 
-def _rows_of(folder: Path) -> list[_Row]:
-    """Every case file of a folder, with what `cases.csv` knows about it."""
-    entries = list_folder(folder)
-    files = [path for path in entries if path.suffix == ".npz"]
-    table = folder / "cases.csv"
-    listed = {row.path: row for row in _rows_of_csv(table)} if table in entries else {}
-    if missing := sorted(listed.keys() - set(files)):
-        found = f"{missing[0].name} missing"
-        raise CaseError(f"every file that {folder}/cases.csv lists", found, "copy it there or remove its row")
-    return [listed.get(path, _row_from_name(path)) for path in files]
+def read_listed(file: CaseFile) -> tuple[Case, str]:
+    """Read, verify and name one case of a list.
 
+    Returns:
+        The case, and the SHA-256 of its file.
 
-def _row_from_name(path: Path) -> _Row:
-    """What the challenge's file names say."""
-    words = path.stem.split("_")
-    modality = words[1] if words[0] == "2DBox" and len(words) > 2 else "unknown"
-    return _Row(path, path.stem, modality, path.stem)
-
-
-def _rows_of_csv(path: Path) -> list[_Row]:
-    """The rows of `cases.csv` that name .npz files."""
-    try:
-        table = csv.DictReader(io.StringIO(read_bytes(path, MAX_CSV_BYTES).decode("utf-8-sig")), strict=True)
-        records = list(table)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise CaseError("a UTF-8 csv table", f"{error} in {path}", "save the table as csv again") from error
-    if lacking := [name for name in _COLUMNS if name not in (table.fieldnames or ())]:
-        found = f"no {', '.join(lacking)} in {path}"
-        raise CaseError(f"columns {', '.join(_COLUMNS)}", found, "add the columns to its first line")
-    rows = [_row_from_record(record, path) for record in records]
-    _check_unique(rows, path)
-    return [row for row in rows if row.path.suffix == ".npz"]
-
-
-def _row_from_record(record: dict[str, str], table: Path) -> _Row:
-    """Check one row; a short row leaves None in its last columns, a long one has its rest under None."""
-    cells = {name: (record.get(name) or "").strip() for name in (*_COLUMNS, "split", "sha256")}
-    file, case_id = cells["file"], cells["id"]
-    if not file or not case_id or Path(file).name != file or Path(case_id).name != case_id:
-        found = f"file “{file}” and id “{case_id}” in {table}"
-        raise CaseError("a plain file name and id in each row", found, "name files beside the table, without folders")
-    split, digest = cells["split"], cells["sha256"].lower()
-    modality, patient = cells["modality"] or "unknown", cells["patient"] or case_id
-    return _Row(table.parent / file, case_id, modality, patient, split, digest)
-
-
-def _check_unique(rows: list[_Row], table: Path) -> None:
-    """Refuse a table that would count a case twice, or let a patient stand on both sides of a comparison."""
-    for names in ([row.id for row in rows], [row.path.name for row in rows]):
-        if repeated := [name for name, count in Counter(names).items() if count > 1]:
-            raise CaseError("each case once", f"“{repeated[0]}” twice in {table}", "remove one of the rows")
-    split_of: dict[str, str] = {}
-    for row in rows:
-        if split_of.setdefault(row.patient, row.split) != row.split:
-            found = f"patient “{row.patient}” in {split_of[row.patient]!r} and {row.split!r} in {table}"
-            raise CaseError("each patient in one split", found, "move all cases of a patient to one split")
-
-
-def _read_row(row: _Row) -> Case:
-    """Read, verify and name one case; every complaint carries the file's name."""
-    data = read_bytes(row.path, MAX_CASE_BYTES)
-    if row.sha256 and (digest := hashlib.sha256(data).hexdigest()) != row.sha256:
-        found = f"{digest[:12]}… at {row.path}"
-        raise CaseError(f"the sha256 {row.sha256[:12]}… that cases.csv gives", found, "copy the file again")
+    Raises:
+        CaseError: As `read_case`, or a checksum that differs from the recorded one. It names the file.
+        StorageError: The file is missing or may not be read.
+    """
+    data = read_bytes(file.path, MAX_CASE_BYTES)
+    digest = hashlib.sha256(data).hexdigest()
+    if file.sha256 and digest != file.sha256:
+        found = f"{digest[:12]}… at {file.path}"
+        raise CaseError(f"the sha256 {file.sha256[:12]}… recorded for this case", found, "copy the file again")
     try:
         image, boxes, masks = _parts_of(ArrayArchive(io.BytesIO(data)))
     except UsageError as error:
-        raise CaseError(error.expected, f"{error.found} in {row.path}", error.remedy) from error
-    return Case(row.id, image, boxes, masks, row.modality, row.patient)
+        raise CaseError(error.expected, f"{error.found} in {file.path}", error.remedy) from error
+    return Case(file.id, image, boxes, masks, file.modality, file.patient), digest
 
 
 def _parts_of(archive: ArrayArchive) -> tuple[AnyArray, Boxes, Masks | None]:
     """Read the three arrays of a case and make them agree."""
-    image = as_image(np.array(archive.read("imgs", accept_pixels)))
+    image = as_image(np.array(archive.read("imgs", _accept_image)))
     height, width = image.shape[:2]
     given = archive.read("boxes", _accept_boxes) if "boxes" in archive.names else None
     if "gts" not in archive.names:
@@ -167,10 +90,18 @@ def _parts_of(archive: ArrayArchive) -> tuple[AnyArray, Boxes, Masks | None]:
         return image, check_boxes(given, (height, width)), None
     labels = archive.read("gts", _accept_labels((height, width)))
     tight, ids = boxes_from_labels(labels)
+    if given is None and not len(ids):
+        raise CaseError("at least one box or one object in `gts`", "background only", "leave the case out")
     if given is not None and len(given) != len(ids):
         found = f"{len(given)} boxes and {len(ids)} labels"
         raise CaseError("one box for each label", found, "give boxes in the order of the labels, or leave them out")
     return image, check_boxes(tight if given is None else given, (height, width)), _masks_of(labels, ids)
+
+
+def _accept_image(header: ArrayHeader) -> None:
+    """Let floats pass as far as `as_image`, which refuses them too, and says how many are not even numbers."""
+    if header.dtype.kind != "f" or header.nbytes > MAX_FLOAT_BYTES:
+        accept_pixels(header)
 
 
 def _accept_boxes(header: ArrayHeader) -> None:
