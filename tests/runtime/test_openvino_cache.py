@@ -141,6 +141,22 @@ def test_a_new_bundle_in_the_same_place_replaces_its_blobs(
     assert len(list(state.iterdir())) == 3
 
 
+def test_a_device_that_does_not_state_its_capabilities_is_told_apart_without_them(
+    real_bundle: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = openvino.Core.get_property
+
+    def silent(self: object, device: str, name: str) -> object:
+        if name == "OPTIMIZATION_CAPABILITIES":
+            raise RuntimeError("Unsupported property OPTIMIZATION_CAPABILITIES")
+        return real(self, device, name)
+
+    monkeypatch.setattr(openvino.Core, "get_property", silent)
+    assert opened(real_bundle, state)[0]["encoder"] == CacheStatus("built")
+    assert opened(real_bundle, state)[0] == REUSED
+    assert StateFolder(state).read()[0].blobs[0].key.capabilities == processor_features()
+
+
 def test_threads_are_part_of_the_key(real_bundle: Path, state: Path) -> None:
     opened(real_bundle, state)
     assert opened(real_bundle, state, threads=1)[0]["encoder"] == CacheStatus("built")
