@@ -44,15 +44,14 @@ def export(
     named(None)
     require_extra("export")
     from medsam_edge.benchmarks.cases import golden_cases
-    from medsam_edge.benchmarks.tables import checks_tables
+    from medsam_edge.benchmarks.tables import export_tables
     from medsam_edge.export.pipeline import export_bundle
     from medsam_edge.export.random_weights import chosen
     from medsam_edge.export.variants import DEFAULT_TARGETS
 
     source, cases = chosen(checkpoint, random_weights), golden_cases(trained=random_weights is None)
     result = export_bundle(source, out, cases, profile, say, target or DEFAULT_TARGETS, form)
-    gating = result.manifest.model.trained
-    show("export", result, as_json, lambda: checks_tables(f"{result.bundle} written", result.parity, gating))
+    show("export", result, as_json, lambda: export_tables(result))
 
 
 @app.command()

@@ -17,13 +17,15 @@ from ..runtime.errors import UsageError
 from ..runtime.files import temporary_folder
 from ..runtime.golden import Golden
 from ..runtime.machine import processor_name
+from ..runtime.manifest import Model
 from ..runtime.metrics import summarise
+from ..runtime.state import brief
 from .candidates import NO_TUNING, Candidate, Role, against_candidates, bundle_candidates, has_glibc, torch_candidates
 from .cases import golden_of
 from .child import Child
-from .latency import STAGES, BenchReport, CandidateReport, Latency, MachineRate, many_stage, served
+from .latency import STAGES, BenchReport, CandidateReport, Latency, MachineRate, Operations, many_stage, served
 from .operations import operations_of
-from .ratios import efficiency, ratios
+from .ratios import efficiency, memory_shares, ratios
 from .rounds import Machine, Plan, Progress, Schedule, Turns, opened, opened_machine, take_turns
 from .weights import write_weights
 from .worker.gemm import GEMM
@@ -60,13 +62,23 @@ def bench(
         BackendError, DeviceMemoryError, MeasurementError: If a candidate's process dies or answers nonsense.
     """
     golden = golden_of(bundle)
+    operations, notes = _counted(bundle.manifest.model) if plan.machine else (None, ())
     candidates = [*bundle_candidates(bundle, backends), *against_candidates(bundle, against, backends)]
     with temporary_folder() as folder:
         candidates += _baselines(folder, bundle, baseline, source, progress)
         samples = str(write_samples(folder / "samples.npz", golden))
         timed = [index for index, case in enumerate(golden) if case.image.shape == golden[0].image.shape]
         run = _run(candidates, samples, timed, plan, progress)
-    return _report(bundle, golden[0], plan, run, (NO_TUNING,) if baseline and not has_glibc() else ())
+    notes += (NO_TUNING,) if baseline and not has_glibc() else ()
+    return _report(bundle, golden[0], plan, run, operations, notes)
+
+
+def _counted(model: Model) -> tuple[Operations | None, tuple[str, ...]]:
+    """Count operations, before minutes are spent that a failure would lose."""
+    try:
+        return operations_of(model), ()
+    except Exception as error:  # a PyTorch that does not load, say: latencies can be measured all the same
+        return None, (f"Operations were not counted: {brief(error)}.",)
 
 
 @dataclass(frozen=True)
@@ -157,8 +169,9 @@ def _rate(machine: Machine | None, schedule: Schedule) -> MachineRate | None:
     return MachineRate(machine.library, GEMM, tuple(taken[first:]), tuple(taken[:first]))
 
 
-def _report(bundle: Bundle, case: Golden, plan: Plan, run: _Run, notes: tuple[str, ...]) -> BenchReport:
-    operations = operations_of(bundle.manifest.model) if plan.machine else None
+def _report(
+    bundle: Bundle, case: Golden, plan: Plan, run: _Run, operations: Operations | None, notes: tuple[str, ...]
+) -> BenchReport:
     restless = (f"{name} kept computing while others were measured." for name in run.restless)
     return BenchReport(
         bundle=str(bundle.root),
@@ -177,5 +190,6 @@ def _report(bundle: Bundle, case: Golden, plan: Plan, run: _Run, notes: tuple[st
         machine=run.machine,
         operations=operations,
         efficiency=tuple(efficiency(row, plan.boxes, operations, run.machine) for row in run.rows),
+        memory=tuple(memory_shares(run.rows)),
         notes=(*restless, *notes),
     )

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..runtime.errors import one_line
-from .latency import BenchReport, CandidateReport, Latency, MachineRate, Ratio
+from .latency import BenchReport, CandidateReport, Latency, MachineRate, MemoryShare, Ratio
 from .table_parts import table
 
 _LIBRARIES = {"torch": "PyTorch", "numpy": "NumPy"}
@@ -47,7 +47,7 @@ def _notes(report: BenchReport) -> Iterator[str]:
     if report.environment:
         limits = ", ".join(f"{name}={value}" for name, value in report.environment.items())
         yield f"Threads are limited by {one_line(limits)}."
-    yield from report.notes
+    yield from map(one_line, report.notes)
 
 
 def _ratio_tables(report: BenchReport) -> Iterator[RenderableType]:
@@ -79,13 +79,27 @@ def _ratio(ratio: Ratio) -> str:
 
 
 def _start_table(report: BenchReport) -> Table:
-    many = [f"{report.boxes} boxes"] if report.boxes else []
-    made = table("Start in ms, peak memory in MiB", "", "ready", "first mask", "one box", *many, numbers=3 + len(many))
-    for one in report.candidates:
-        memory = [one.peak_mib, *([] if one.peak_many_mib is None else [one.peak_many_mib])]
-        figures = [one.ready_ms, one.first_mask_ms, *memory]
-        made.add_row(one_line(one.name), *(f"{value:.0f}" for value in figures))
+    shares = report.memory or (None,) * len(report.candidates)
+    over = [
+        f"of {one.short}" for one in report.candidates for share in report.memory[:1] if one.name == share.reference
+    ]
+    many = [f"{report.boxes} boxes", *over] if report.boxes else []
+    heads = ("ready", "first mask", "one box", *over, *many)
+    made = table("Start in ms, peak memory in MiB", "", *heads, numbers=len(heads))
+    for one, share in zip(report.candidates, shares, strict=True):
+        made.add_row(one_line(one.name), *_start_figures(one, share))
     return made
+
+
+def _start_figures(one: CandidateReport, share: MemoryShare | None) -> Iterator[str]:
+    for value in (one.ready_ms, one.first_mask_ms, one.peak_mib):
+        yield f"{value:.0f}"
+    if share is not None:
+        yield f"{share.one_box:.0%}"
+    if one.peak_many_mib is not None:
+        yield f"{one.peak_many_mib:.0f}"
+        if share is not None:
+            yield "-" if share.many_boxes is None else f"{share.many_boxes:.0%}"
 
 
 def _machine_parts(report: BenchReport) -> Iterator[RenderableType]:

@@ -8,19 +8,31 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Protocol, TypeVar
 
 from ..runtime.errors import BackendError, DeviceMemoryError, MachineError, MedSAMEdgeError
+from ..runtime.files import temporary_file
 from .worker.messages import read_answer, to_line
 
 T = TypeVar("T")
 COMMAND = (sys.executable, "-m", "medsam_edge.benchmarks.worker")
 _GRACE_S = 5.0
 _TAIL_BYTES = 4096
+
+
+def environment(added: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a process of ours: this one's, and what is added."""
+    # A file called json.py in the folder where a person stands is not meant for us.
+    return {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONIOENCODING": "utf-8", **added}
+
+
+def not_started(who: str, command: Sequence[str], error: OSError) -> MachineError:
+    """Return the error for a process that the system did not start."""
+    found = f"{error.strerror} for {command[0]}"
+    return MachineError(f"a process for {who}", found, "free some memory, then run it again")
 
 
 class Asked(Protocol):
@@ -41,22 +53,20 @@ class Child:
 
     Raises:
         MachineError: If the process cannot be started.
+        StorageError: If there is no room for what it says on standard error.
     """
 
     def __init__(self, who: str, env: Mapping[str, str] | None = None, command: Sequence[str] = COMMAND) -> None:
         self.who = who
-        self._errors = tempfile.TemporaryFile()  # a pipe that nobody reads would fill up and block  # noqa: SIM115
-        # A file called json.py in the folder where a person stands is not meant for us.
-        whole = {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONIOENCODING": "utf-8", **(env or {})}
-        pipe = subprocess.PIPE
+        self._errors = temporary_file()  # a pipe that nobody reads would fill up and block
+        whole, pipe = environment(env or {}), subprocess.PIPE
         try:
             self._process = subprocess.Popen(
                 command, stdin=pipe, stdout=pipe, stderr=self._errors, env=whole, encoding="utf-8", errors="replace"
             )
         except OSError as error:
             self._errors.close()
-            found = f"{error.strerror} for {command[0]}"
-            raise MachineError(f"a process for {who}", found, "free some memory, then run it again") from error
+            raise not_started(who, command, error) from error
 
     @property
     def pid(self) -> int:

@@ -164,6 +164,22 @@ class Efficiency:
 
 
 @dataclass(frozen=True)
+class MemoryShare:
+    """A candidate's peak memory over that of PyTorch as the authors run it.
+
+    Attributes:
+        candidate, reference: Their names.
+        one_box: After images with one box each.
+        many_boxes: After many boxes in one go, or None if there were none.
+    """
+
+    candidate: str
+    reference: str
+    one_box: float
+    many_boxes: float | None
+
+
+@dataclass(frozen=True)
 class BenchReport:
     """The outcome of `bench`: what was measured, on what, and how.
 
@@ -173,6 +189,7 @@ class BenchReport:
         image_hw: Height and width of the timed images.
         boxes: How many boxes were decoded in one go, or 0.
         environment: Variables that limit the libraries' threads, where they are set.
+        memory: Of every candidate, the baseline included; empty where there is no baseline.
         notes: What a reader has to know about this run.
     """
 
@@ -192,4 +209,5 @@ class BenchReport:
     machine: MachineRate | None
     operations: Operations | None
     efficiency: tuple[Efficiency, ...]
+    memory: tuple[MemoryShare, ...]
     notes: tuple[str, ...]

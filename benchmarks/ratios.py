@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from .candidates import Role
-from .latency import CandidateReport, Efficiency, MachineRate, Operations, Ratio, many_stage
+from .latency import CandidateReport, Efficiency, MachineRate, MemoryShare, Operations, Ratio, many_stage
 
 RESAMPLES = 2000
 LEAST_ROUNDS = 5  # of fewer, an interval would say more than is known
@@ -47,6 +47,16 @@ def _stages(own: CandidateReport, other: CandidateReport) -> Iterator[Ratio]:
     for mine, theirs in zip(own.latencies, other.latencies, strict=True):
         if min(*mine.samples_ms, *theirs.samples_ms) > 0:  # a clock too coarse for a stage gives no ratio
             yield Ratio(own.name, other.name, mine.stage, mine.n, *ratio(mine.samples_ms, theirs.samples_ms))
+
+
+def memory_shares(candidates: Sequence[CandidateReport]) -> Iterator[MemoryShare]:
+    """Hold everyone's peak memory against that of the first baseline, where there is one that tells its own."""
+    reference = next((one for one in candidates if one.role == Role.BASELINE.value), None)
+    if reference is None or not reference.peak_mib:
+        return
+    for one in candidates:
+        many = one.peak_many_mib / reference.peak_many_mib if one.peak_many_mib and reference.peak_many_mib else None
+        yield MemoryShare(one.name, reference.name, one.peak_mib / reference.peak_mib, many)
 
 
 def efficiency(

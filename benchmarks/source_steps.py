@@ -4,7 +4,6 @@ scikit-image for MedSAM and the Slicer plug-in, OpenCV for LiteMedSAM, Transform
 PyTorch for all masks. None of our own steps is used here, so that agreement means something.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -15,6 +14,7 @@ import numpy as np
 from ..runtime.backends.choose import install_hint
 from ..runtime.errors import MissingExtraError
 from ..runtime.types import AnyArray, Boxes, Image, Logits, Masks
+from .worker.upstream_steps import Script, longest_side, script_for
 
 HF_RESAMPLE = {"medsam-hf-wanglab": 2, "medsam-hf-flaviagiammarino": 3}  # Pillow's numbers: bilinear, bicubic
 _PACKAGES = {"skimage.transform": "scikit-image", "cv2": "opencv-python-headless"}
@@ -43,62 +43,27 @@ def source_steps(profile: str) -> SourceSteps:
     Raises:
         MissingExtraError: If a library that does them is not installed.
     """
-    if profile in HF_RESAMPLE:
-        steps = _hugging_face(HF_RESAMPLE[profile])
-    else:
-        steps = {
-            "medsam": SourceSteps(("skimage.transform", "torch"), skimage_stretched, _relative, _probabilities),
-            "litemedsam": SourceSteps(("cv2", "torch"), _cv2_padded, _truncated, _cropped_logits),
-            "litemedsam-slicer": SourceSteps(("skimage.transform", "torch"), _plug_in, _relative, _probabilities),
-        }[profile]
+    scripted = profile not in HF_RESAMPLE
+    steps = _scripted(script_for(profile)) if scripted else _hugging_face(HF_RESAMPLE[profile])
     for module in steps.libraries:
         _library(module)
     return steps
 
 
-def skimage_stretched(image: AnyArray, side: int) -> dict[str, AnyArray]:
-    """MedSAM_Inference.py: cubic, anti-aliased, cut to uint8."""
-    resized = _library("skimage.transform").resize(
-        image, (side, side), order=3, preserve_range=True, anti_aliasing=True
-    )
-    return {"image": _planes(resized.astype(np.uint8), side, 0)}
+def _scripted(script: Script) -> SourceSteps:
+    def inputs(image: Image, side: int) -> dict[str, AnyArray]:
+        resized = script.resize(image, side)
+        # Zeros after min-max are the minimum before it.
+        return {"image": _planes(resized, side, resized.min())}
 
+    def boxes(given: Boxes, image_hw: tuple[int, int], side: int) -> Boxes:
+        scaled: Boxes = script.boxes(given, image_hw, side).numpy()
+        return scaled
 
-def _plug_in(image: Image, side: int) -> dict[str, AnyArray]:
-    """MedSAMSlicer's classicmedsam.py: grey levels one above the least to one below the most of 255, as floats."""
-    low, high = float(image.min()) - 1, float(image.max()) + 1
-    return skimage_stretched((image - low) / (high - low) * 255, side)
+    def masks(logits: Logits, image_hw: tuple[int, int], _side: int) -> Masks:
+        return script.draw(_tensor(logits), image_hw)
 
-
-def _cv2_padded(image: Image, side: int) -> dict[str, AnyArray]:
-    """CVPR24_LiteMedSAM_infer.py. It pads with 0 after min-max, which is the minimum before it."""
-    cv2 = _library("cv2")
-    height, width = _longest_side((image.shape[0], image.shape[1]), side)
-    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    return {"image": _planes(resized, side, resized.min())}
-
-
-def _relative(boxes: Boxes, image_hw: tuple[int, int], side: int) -> Boxes:
-    height, width = image_hw
-    scaled: Boxes = _library("torch").as_tensor(boxes / np.array([width, height] * 2) * side).float().numpy()
-    return scaled
-
-
-def _truncated(boxes: Boxes, image_hw: tuple[int, int], side: int) -> Boxes:
-    """The source stores into an array of integers."""
-    whole = np.zeros(boxes.shape, np.int64)
-    whole[:] = boxes.astype(np.float64) * (side / max(image_hw))
-    return whole.astype(np.float32)
-
-
-def _probabilities(logits: Logits, image_hw: tuple[int, int], _side: int) -> Masks:
-    probabilities = _interpolated(_tensor(logits).sigmoid(), image_hw)
-    return _above(probabilities, 0.5)
-
-
-def _cropped_logits(logits: Logits, image_hw: tuple[int, int], _side: int) -> Masks:
-    height, width = _longest_side(image_hw, logits.shape[-1])
-    return _above(_interpolated(_tensor(logits)[:, :, :height, :width], image_hw).sigmoid(), 0.5)
+    return SourceSteps((*script.libraries, "torch"), inputs, boxes, masks)
 
 
 def _hugging_face(resample: int) -> SourceSteps:
@@ -120,7 +85,7 @@ def _hugging_face(resample: int) -> SourceSteps:
         return scaled
 
     def masks(logits: Logits, image_hw: tuple[int, int], side: int) -> Masks:
-        sizes = ([image_hw], [_longest_side(image_hw, side)])
+        sizes = ([image_hw], [longest_side(image_hw, side)])
         processor = image_processor(resample, side)
         (found,) = processor.post_process_masks([_tensor(logits).sigmoid()], *sizes, mask_threshold=0.5)
         drawn: Masks = found[:, 0].numpy()
@@ -146,11 +111,6 @@ def image_processor(resample: int, side: int) -> Any:  # noqa: ANN401 - Transfor
     return kind(resample=resample, size={"longest_edge": side}, pad_size=square, do_normalize=normalise)
 
 
-def _longest_side(image_hw: tuple[int, int], side: int) -> tuple[int, int]:
-    scale = side / max(image_hw)
-    return math.floor(image_hw[0] * scale + 0.5), math.floor(image_hw[1] * scale + 0.5)
-
-
 def _planes(resized: Image, side: int, value: int) -> AnyArray:
     height, width = resized.shape[:2]
     padding = ((0, side - height), (0, side - width), (0, 0))
@@ -160,16 +120,6 @@ def _planes(resized: Image, side: int, value: int) -> AnyArray:
 
 def _tensor(logits: Logits) -> Any:  # noqa: ANN401 - torch may be absent
     return _library("torch").from_numpy(np.ascontiguousarray(logits))
-
-
-def _interpolated(maps: Any, image_hw: tuple[int, int]) -> Any:  # noqa: ANN401
-    interpolate = _library("torch.nn.functional").interpolate
-    return interpolate(maps, image_hw, mode="bilinear", align_corners=False)
-
-
-def _above(probabilities: Any, threshold: float) -> Masks:  # noqa: ANN401
-    drawn: Masks = (probabilities > threshold)[:, 0].numpy()
-    return drawn
 
 
 def _library(module: str) -> Any:  # noqa: ANN401

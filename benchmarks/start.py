@@ -7,7 +7,6 @@ folder it reads half as much. The state folder is a temporary one.
 """
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -23,11 +22,16 @@ from rich.console import Console
 from rich.table import Table
 
 from ..runtime.bundle import open_bundle
-from ..runtime.errors import MeasurementError, MedSAMEdgeError
-from ..runtime.files import temporary_folder
+from ..runtime.errors import BundleError, MeasurementError, MedSAMEdgeError
+from ..runtime.files import explained, temporary_folder
+from ..runtime.golden import Golden
+from ..runtime.schema import from_json
 from .cases import golden_of
-from .console import explain, say
+from .child import environment, not_started
+from .console import explain, say, standard_output
 from .table_parts import table
+
+COMMAND = (sys.executable, "-m", "medsam_edge.benchmarks.start_child")
 
 
 @dataclass(frozen=True)
@@ -84,10 +88,11 @@ def main(
     """Print a table of medians."""
     try:
         report = measure(bundle, backend, rounds, say)
+        with standard_output():
+            Console(markup=False).print(start_table(report))
     except MedSAMEdgeError as error:
         explain(error, as_json=False)
         raise typer.Exit(error.exit_code) from None
-    Console(markup=False).print(start_table(report))
 
 
 def measure(bundle: Path, backend: str, rounds: int, tell: Callable[[str], None] = lambda _: None) -> StartReport:
@@ -95,12 +100,13 @@ def measure(bundle: Path, backend: str, rounds: int, tell: Callable[[str], None]
 
     Raises:
         BundleError: If the bundle has no golden case, or is none.
-        MeasurementError: If a process failed, did not reuse what was kept, or drew other masks.
+        StorageError: If the golden case cannot be written for the processes to read.
+        MachineError: If a process cannot be started.
+        MeasurementError: If a process failed, answered nonsense, did not reuse what was kept, or drew other masks.
     """
     case = golden_of(open_bundle(bundle))[0]
     with temporary_folder() as folder:
-        np.savez(folder / "case.npz", image=case.image, boxes=case.boxes[:1])
-        words = [str(bundle), backend, str(folder / "case.npz")]
+        words = [str(bundle), backend, str(_written(case, folder / "case.npz"))]
         with_state = [*words, str(folder / "state")]
         tell("the first start, which fills the state folder")
         built = (_start(with_state),)
@@ -125,13 +131,32 @@ def start_table(report: StartReport) -> Table:
     return made
 
 
+def _written(case: Golden, path: Path) -> Path:
+    with explained("a temporary file that can be written", path):
+        np.savez(path, image=case.image, boxes=case.boxes[:1])
+    return path
+
+
 def _start(words: Sequence[str]) -> Start:
-    program = [sys.executable, "-m", f"{__package__}.start_child", str(time.monotonic()), *words]
-    done = subprocess.run(program, capture_output=True, text=True, check=False, env=os.environ)
+    program = [*COMMAND, str(time.monotonic()), *words]
+    try:
+        done = subprocess.run(
+            program, capture_output=True, check=False, env=environment({}), encoding="utf-8", errors="replace"
+        )
+    except OSError as error:
+        raise not_started("a start", program, error) from error
     if done.returncode:
         last = (done.stderr.strip() or "no message").splitlines()[-1]
         raise MeasurementError("a process that draws a mask", last, "mend that, then measure again")
-    return Start(**json.loads(done.stdout))
+    return _answer(done.stdout)
+
+
+def _answer(text: str) -> Start:
+    try:
+        return from_json(Start, json.loads(text), "start")
+    except (ValueError, BundleError) as error:  # a library may print among it
+        remedy = "mend what prints there, then measure again"
+        raise MeasurementError("one JSON object from a started process", repr(text.strip()[:100]), remedy) from error
 
 
 def _check(reused: Sequence[Start], everyone: Sequence[Start]) -> None:

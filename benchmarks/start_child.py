@@ -13,8 +13,8 @@ from hashlib import sha256
 
 def main(started: float, bundle: str, backend: str, case: str, state: str | None = None) -> None:
     """Print what `start.Start` holds."""
-    from medsam_edge.benchmarks.worker.memory import peak_mib
     from medsam_edge.runtime import load
+    from medsam_edge.runtime.memory import peak_mib
 
     with load(bundle, backend, state=state) as predictor:
         ready, ready_mib = time.monotonic() - started, peak_mib()

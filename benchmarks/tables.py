@@ -20,7 +20,8 @@ from .latency import served
 from .table_parts import table
 from .verification import BackendReport, TaskGroup, VerifyReport
 
-if TYPE_CHECKING:  # it needs PyTorch, and the tables of all other verbs must not
+if TYPE_CHECKING:  # they need PyTorch, and the tables of all other verbs must not
+    from ..export.pipeline import ExportResult
     from .demo import DemoResult
 
 _COMMAND_WIDTH = 40
@@ -30,6 +31,13 @@ LATENCY_ONLY = "random weights: latency only, parity proves nothing and passes n
 def checks_tables(title: str, found: Mapping[str, Iterable[Check]], gating: bool = True) -> RenderableType:
     """Show the checks of each backend in a table of its own; where they gate nothing, none is called a pass."""
     return Stack(*(_checks_table(f"{title}: {backend}", checks, gating) for backend, checks in found.items()))
+
+
+def export_tables(result: "ExportResult") -> RenderableType:
+    """Show what was checked before the bundle was written, and what the export cost."""
+    memory = "" if result.peak_mib is None else f", peak memory {result.peak_mib:.0f} MiB"
+    checks = checks_tables(f"{result.bundle} written", result.parity, result.manifest.model.trained)
+    return Stack(checks, Text(f"Took {result.seconds:.1f} s{memory}."))
 
 
 def verify_tables(report: VerifyReport) -> RenderableType:

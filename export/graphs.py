@@ -20,7 +20,7 @@ from ..runtime.contract import decoder_part, encoder_part
 from ..runtime.manifest import PartSpec
 from ..runtime.profile import Profile
 from .fused import TRANSLATIONS
-from .models.normalisation import min_max, normalisation_of
+from .models.normalisation import normalisation_of
 from .models.sam import DecoderGraph, EncoderGraph, Sam
 
 OPSET = 18
@@ -54,45 +54,24 @@ class Traced:
     model: onnx.ModelProto
 
 
-def export_encoder(model: Sam, profile: Profile | None = None) -> Graph:
-    """Export `image` uint8 `[1, 3, S, S]` to `image_embedding` float32 `[1, 256, E, E]`, as the module is.
+def trace_encoder(model: Sam, profile: Profile, *, fused: bool = True) -> Traced:
+    """Trace `image` uint8 `[1, 3, S, S]` to `image_embedding` float32 `[1, 256, E, E]`.
 
     Args:
         model: The network.
-        profile: Its normalisation goes into the graph, with a second input `valid_hw` where it takes one. None:
-            min-max.
-    """
-    traced = trace_encoder(model, profile)
-    return Graph(traced.spec, finished(traced.model))
-
-
-def export_decoder(model: Sam) -> Graph:
-    """Export `image_embedding` and `boxes` `[N, 4]` to `low_res_logits` `[N, 1, 4E, 4E]` and `iou_predictions`."""
-    traced = trace_decoder(model)
-    return Graph(traced.spec, finished(traced.model))
-
-
-def trace_encoder(model: Sam, profile: Profile | None = None, *, fused: bool = True) -> Traced:
-    """Trace the encoder part.
-
-    Args:
-        model: The network.
-        profile: Its normalisation goes into the graph, with a second input `valid_hw` where it takes one. None:
-            min-max.
+        profile: Its normalisation goes into the graph, with a second input `valid_hw` where it takes one.
         fused: Write operators as runtimes fuse them (fused.py), not as the exporter would.
     """
     config = model.config
-    normalise = normalisation_of(profile) if profile else min_max
-    valid_hw = profile is not None and profile.takes_valid_hw
-    spec = encoder_part(config.image_size, config.grid, config.prompt_dim, valid_hw=valid_hw)
+    spec = encoder_part(config.image_size, config.grid, config.prompt_dim, valid_hw=profile.takes_valid_hw)
     side = config.image_size
     image = torch.arange(3 * side * side, dtype=torch.int64).remainder(251).to(torch.uint8)
     inputs = (image.reshape(1, 3, side, side), torch.tensor([side, side - 1], dtype=torch.int32))
-    return _traced(EncoderGraph(model, normalise), inputs[: len(spec.inputs)], spec, None, fused)
+    return _traced(EncoderGraph(model, normalisation_of(profile)), inputs[: len(spec.inputs)], spec, None, fused)
 
 
 def trace_decoder(model: Sam, *, fused: bool = True) -> Traced:
-    """Trace the decoder part; `fused` as `trace_encoder`."""
+    """Trace `image_embedding` and `boxes` `[N, 4]` to `low_res_logits` `[N, 1, 4E, 4E]` and `iou_predictions`."""
     spec = decoder_part(model.config.grid, model.config.prompt_dim)
     embedding = torch.zeros(1, model.config.prompt_dim, model.config.grid, model.config.grid)
     # Three boxes: torch would take one for a constant and two for a coincidence with the box's two corners.

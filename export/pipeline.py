@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
+from time import perf_counter
 
 from ..runtime.backends.base import BackendChoice, GraphSource
 from ..runtime.backends.choose import EXTRAS, available, install_hint, resolve, status
@@ -16,6 +17,7 @@ from ..runtime.files import temporary_folder, write_atomic
 from ..runtime.golden import Golden
 from ..runtime.loading import open_both
 from ..runtime.manifest import Manifest, Model
+from ..runtime.memory import kernel_peak_mib
 from ..runtime.parity import (
     Check,
     Limits,
@@ -43,11 +45,21 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What was written, and the parity that allowed it: backend name to its checks."""
+    """What was written, the parity that allowed it, and what it cost.
+
+    Attributes:
+        bundle: The folder.
+        manifest: What it holds.
+        parity: Backend name to its checks.
+        seconds: From the call to the written bundle.
+        peak_mib: Peak resident memory of this process so far, or None where the system does not tell (not Linux).
+    """
 
     bundle: Path
     manifest: Manifest
     parity: dict[str, tuple[Check, ...]]
+    seconds: float
+    peak_mib: float | None
 
 
 def export_bundle(
@@ -73,9 +85,9 @@ def export_bundle(
         UsageError: If the profile is not stated or not known, there are too few cases, or `out` is somebody else's.
         MissingExtraError: If a backend to check the graphs with is not here.
         CheckpointError, StorageError: As `read_checkpoint`.
-        ParityError: If a backend draws other masks than the source; nothing is written then. Random weights gate
-            nothing.
+        ParityError: If a backend draws other masks than a trained source; nothing is written then.
     """
+    begin = perf_counter()
     _check_early(cases)
     with BundleWriter(out) as writer:
         source = _read(checkpoint, say)
@@ -84,12 +96,17 @@ def export_bundle(
         _check_backends(variants(model, targets, form))
         say("exporting to ONNX")
         graphs = export_graphs(model, contract, targets, form)
-        say(f"asking the source checkpoint about {len(cases)} golden cases")
-        golden = list(map(Reference(model, contract).answer, cases))
+        golden = _answers(model, contract, cases, say)
         if record := _float16(model, contract, graphs, cases, source.trained, say):
             writer.add_record("float16", record)
         parity = dict(_checked(graphs, contract, golden, source.trained, say))
-        return ExportResult(out, _commit(writer, source, model, contract, graphs, golden, parity), parity)
+        manifest = _commit(writer, source, model, contract, graphs, golden, parity)
+        return ExportResult(out, manifest, parity, perf_counter() - begin, kernel_peak_mib())
+
+
+def _answers(model: Sam, profile: Profile, cases: Sequence[Case], say: Say) -> list[Golden]:
+    say(f"asking the source checkpoint about {len(cases)} golden cases")
+    return list(map(Reference(model, profile).answer, cases))
 
 
 def _float16(

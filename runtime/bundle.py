@@ -71,14 +71,6 @@ class Bundle:
         there = ", ".join(_describe(entry) for entry in self.manifest.graphs) or "no graph at all"
         raise BundleError(wanted, there, "choose one of these, or export the bundle again")
 
-    def graph(self, part: str, precision: str, target: str | None = None) -> Path:
-        """Where the graph that `entry` chooses lies.
-
-        Raises:
-            BundleError: There is none; the message lists what there is.
-        """
-        return self.root / self.entry(part, precision, target).file
-
     def golden_cases(self) -> tuple[Golden, ...]:
         """Read every golden case, hashing it once more.
 

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from .errors import StorageError
 
@@ -111,10 +111,27 @@ def temporary_folder() -> Iterator[Path]:
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="medsam-edge-"))
-        except OSError as error:  # gettempdir tries to write, so a full disk looks like no folder at all
-            remedy = "free some space there, or set TMPDIR to a folder on a larger disk"
-            raise StorageError("a temporary folder that can be written", str(error), remedy) from error
+        except OSError as error:
+            raise _no_temporary("folder", error) from error
         yield Path(folder)
+
+
+def temporary_file() -> BinaryIO:
+    """Open a file without a name in the system's temporary place; it is gone when the caller closes it.
+
+    Raises:
+        StorageError: There is no such place, or it is full.
+    """
+    try:
+        return cast(BinaryIO, tempfile.TemporaryFile())
+    except OSError as error:
+        raise _no_temporary("file", error) from error
+
+
+def _no_temporary(kind: str, error: OSError) -> StorageError:
+    # gettempdir tries to write, so a full disk looks like no folder at all.
+    remedy = "free some space there, or set TMPDIR to a folder on a larger disk"
+    return StorageError(f"a temporary {kind} that can be written", str(error), remedy)
 
 
 def read_bytes(path: Path, limit: int) -> bytes:

@@ -177,6 +177,14 @@ class StateFolder:
             raise BundleError(f"{entry.bytes} bytes in {entry.file}", f"{size} bytes", "let it be built again")
 
 
+def origin_of(graphs: Path) -> str:
+    """Name the folder of a bundle's graphs, as a blob's `origin` does.
+
+    A name that is no text is escaped: it must not make the manifest unwritable.
+    """
+    return str(graphs.resolve()).encode("utf-8", "backslashreplace").decode()
+
+
 def brief(error: Exception) -> str:
     """Say what an error found, without its advice: it becomes a reason, not an error."""
     if isinstance(error, MedSAMEdgeError):

@@ -8,7 +8,7 @@ from .backends.choose import blob_key
 from .bundle import Bundle, verify_file
 from .errors import MedSAMEdgeError
 from .manifest import GraphEntry, Manifest
-from .state import StateFolder, brief
+from .state import StateFolder, brief, origin_of
 from .state_manifest import BlobEntry
 
 
@@ -46,7 +46,7 @@ def bundle_state(bundle: Bundle, state: Path) -> BundleState:
     """
     folder = StateFolder(state)
     listed, problem = folder.read()
-    here = str((bundle.root / "graphs").resolve())
+    here = origin_of(bundle.root / "graphs")
     graphs = {graph.sha256: graph for graph in bundle.manifest.graphs}
     ours = [blob for blob in listed.blobs if blob.key.graph in graphs or blob.origin == here]
     blobs = tuple(_stored(bundle, folder, blob, graphs.get(blob.key.graph)) for blob in ours)

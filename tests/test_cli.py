@@ -227,12 +227,13 @@ def test_export_prints_the_checks_that_let_the_bundle_through(
 ) -> None:
     pipeline = pytest.importorskip("medsam_edge.export.pipeline", exc_type=ImportError)
     check = pipeline.Check("tensor", True, "lowest cosine 1.0")
-    result = pipeline.ExportResult(tiny_bundle, open_bundle(tiny_bundle).manifest, {"openvino": (check,)})
+    manifest = open_bundle(tiny_bundle).manifest
+    results = [pipeline.ExportResult(tiny_bundle, manifest, {"openvino": (check,)}, 83.26, 812.3)]
     asked: list[object] = []
 
     def export_bundle(checkpoint: Path, out: Path, cases: object, profile: str | None, *_: object) -> object:
         asked.extend((checkpoint, out, profile))
-        return result
+        return results[-1]
 
     monkeypatch.setattr("medsam_edge.benchmarks.console.named", lambda _: [])
     monkeypatch.setattr("medsam_edge.benchmarks.cases.golden_cases", lambda **_: ())
@@ -240,10 +241,14 @@ def test_export_prints_the_checks_that_let_the_bundle_through(
     done = cli("export", "w.pth", "--out", "b", "--profile", "medsam")
     assert done.returncode == 0
     assert "lowest cosine 1.0" in done.stdout
+    assert done.stdout.splitlines()[-1] == "Took 83.3 s, peak memory 812 MiB."
     assert asked == [Path("w.pth"), Path("b"), "medsam"]
     document = json.loads(cli("export", "w.pth", "--out", "b", "--json").stdout)
     assert document["schema"] == "medsam-edge/export/1"
     assert document["parity"]["openvino"][0]["name"] == "tensor"
+    assert (document["seconds"], document["peak_mib"]) == (83.26, 812.3)
+    results.append(replace(results[0], peak_mib=None))
+    assert cli("export", "w.pth", "--out", "b").stdout.splitlines()[-1] == "Took 83.3 s."
 
 
 @pytest.mark.parametrize("kind", descendants(MedSAMEdgeError), ids=lambda kind: kind.__name__)

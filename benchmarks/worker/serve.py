@@ -12,12 +12,12 @@ import numpy as np
 
 from ...runtime.errors import DeviceMemoryError, MedSAMEdgeError
 from ...runtime.loading import load
+from ...runtime.memory import peak_mib
 from ...runtime.metrics import dice
 from ...runtime.predictor import ServedBy, Timings
 from ...runtime.profile import Profile
 from ...runtime.types import Masks
 from .gemm import gemm
-from .memory import peak_mib
 from .messages import Agreement, Done, Measured, Opening, Request, answer_line, from_line
 from .samples import Sample, read_samples
 from .subjects import BundleSubject, Subject

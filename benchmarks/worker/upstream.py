@@ -5,6 +5,7 @@ only and shares the embedding among boxes, so it does no more work than the auth
 """
 
 import time
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from ...export.architecture import model_of
 from ...runtime.predictor import MAX_BOXES, ServedBy, Timings
 from ...runtime.profile import Profile
 from ...runtime.types import Boxes, Image, Masks
-from .upstream_steps import steps_for
+from .upstream_steps import prepare, script_for
 
 
 class Upstream:
@@ -29,7 +30,9 @@ class Upstream:
     """
 
     def __init__(self, weights: Path, profile: Profile) -> None:
-        self._steps = steps_for(profile)
+        self._script, self._side = script_for(profile.name), profile.image_size
+        for module in self._script.libraries:  # loading them is part of the start, not of the first image
+            import_module(module)
         self._model = model_of(torch.load(weights, map_location="cpu", weights_only=True))
         self._embedding, self._image_hw = torch.empty(0), (0, 0)
         self.served_by = ServedBy("torch", str(torch.__version__), "CPU", "f32", {})
@@ -39,7 +42,7 @@ class Upstream:
         """See `Subject`."""
         self._image_hw = (image.shape[0], image.shape[1])
         start = time.perf_counter()
-        tensor = self._steps.prepare(image)
+        tensor = prepare(self._script.resize(image, self._side), self._side)
         middle = time.perf_counter()
         self._embedding = self._model.image_encoder(tensor)
         end = time.perf_counter()
@@ -50,10 +53,10 @@ class Upstream:
     def again(self, boxes: Boxes) -> tuple[Masks, Timings]:
         """See `Subject`. Boxes go through the decoder as many at a time as a bundle's do."""
         start = time.perf_counter()
-        prompts = self._steps.boxes(boxes, self._image_hw)
+        prompts = self._script.boxes(boxes, self._image_hw, self._side)
         chunks = torch.split(prompts, MAX_BOXES)
         logits = torch.cat([self._model.decode(self._embedding, chunk)[0] for chunk in chunks])
         middle = time.perf_counter()
-        masks = self._steps.draw(logits, self._image_hw)
+        masks = self._script.draw(logits, self._image_hw)
         end = time.perf_counter()
         return masks, Timings(decode_ms=(middle - start) * 1e3, postprocess_ms=(end - middle) * 1e3)

@@ -52,6 +52,9 @@ class OnnxRuntimeBackend(Described):
         # Threads that spin after a call, in the hope of the next, slow down what comes between: the other part's graph
         # and NumPy. On two cores one box took 1.7 times as long with it (docs/performance.md).
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # A pattern is one block planned for the whole run, larger than what is needed at any one time: without it the
+        # encoder of ViT-B peaks at 1383 MiB instead of 2285, in the same time (docs/performance.md).
+        options.enable_mem_pattern = False
         try:
             self._session = onnxruntime.InferenceSession(str(source.path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the library raises a dozen unrelated classes

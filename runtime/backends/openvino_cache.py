@@ -14,7 +14,7 @@ from medsam_edge import __version__
 
 from ..errors import MedSAMEdgeError
 from ..machine import processor_features
-from ..state import CacheStatus, StateFolder, brief
+from ..state import CacheStatus, StateFolder, brief, origin_of
 from ..state_manifest import BlobEntry, BlobKey
 from .base import BackendChoice, GraphSource
 
@@ -42,12 +42,12 @@ def open_model(
     """
     if state is None:
         return _compile(core, source, choice, properties), CacheStatus("off")
-    key = model_key(core, source, choice, properties)
-    model, reason = _imported(core, key, properties, state, _origin(source))
+    key, origin = model_key(core, source, choice, properties), origin_of(source.path.parent)
+    model, reason = _imported(core, key, properties, state, origin)
     if model is not None:
         return model, CacheStatus("reused")
     model = _compile(core, source, choice, properties)
-    unsaved = _keep(model, key, state, _origin(source))
+    unsaved = _keep(model, key, state, origin)
     return model, CacheStatus("rebuilt" if reason else "built", reason, unsaved)
 
 
@@ -64,7 +64,6 @@ def model_key(
 
     known = core.get_property(choice.device, "SUPPORTED_PROPERTIES")
     facts = {name: _fact(core, choice.device, name) for name in sorted(known) if name.endswith(_FACTS)}
-    formats = sorted(map(str, core.get_property(choice.device, "OPTIMIZATION_CAPABILITIES")))
     return BlobKey(
         part=source.part.name,
         graph=source.sha256,
@@ -72,12 +71,19 @@ def model_key(
         version=str(openvino.get_version()),
         device=choice.device,
         device_facts=facts,
-        capabilities=(*formats, *processor_features()),
+        capabilities=(*_formats(core, choice.device), *processor_features()),
         precision=choice.precision,
         threads=choice.threads,
         properties={name: str(value) for name, value in properties.items()},
         toolkit_version=__version__,
     )
+
+
+def _formats(core: openvino.Core, device: str) -> list[str]:
+    try:
+        return sorted(map(str, core.get_property(device, "OPTIMIZATION_CAPABILITIES")))
+    except RuntimeError:  # a plug-in need not know the word: its device is told apart by its facts alone
+        return []
 
 
 def _fact(core: openvino.Core, device: str, name: str) -> str:
@@ -138,8 +144,3 @@ def _keep(model: openvino.CompiledModel, key: BlobKey, state: StateFolder, origi
     except (RuntimeError, MemoryError) as error:
         return f"OpenVINO could not export it: {brief(error)}"
     return ""
-
-
-def _origin(source: GraphSource) -> str:
-    # The folder that holds the bundle's graphs; a name that is no text must not make the manifest unwritable.
-    return str(source.path.parent.resolve()).encode("utf-8", "backslashreplace").decode()

@@ -45,7 +45,7 @@ def test_two_real_processes_and_the_machine(bundle: Bundle) -> None:
     assert report.machine is not None
     assert (report.machine.library, len(report.machine.samples_ms)) == ("numpy", 2)
     assert report.machine.gflops > 0
-    assert (report.operations, report.ratios, report.notes) == (None, (), ())
+    assert (report.operations, report.ratios, report.memory, report.notes) == (None, (), (), ())
 
 
 def test_the_whole_is_no_less_than_its_stages(bundle: Bundle, asked: Asked) -> None:
@@ -132,6 +132,19 @@ def test_a_bundle_without_golden_cases_has_nothing_to_measure(
 ) -> None:
     with pytest.raises(BundleError, match="at least two golden cases; found 0"):
         bench(open_bundle(write_bundle(tmp_path / "b", ())), ["fake"])
+
+
+def test_operations_are_counted_before_anything_is_measured(
+    bundle: Bundle, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> None:
+        assert asked == []
+        raise OSError("libtorch_cpu.so: cannot open shared object file")
+
+    monkeypatch.setattr(module, "operations_of", broken)
+    report = bench(bundle, ["fake"], replace(QUICK, machine=True))
+    assert (report.rounds, report.operations) == (3, None)
+    assert report.notes == ("Operations were not counted: libtorch_cpu.so: cannot open shared object file.",)
 
 
 def test_what_disturbed_the_others_is_said(bundle: Bundle, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from medsam_edge.benchmarks.latency import (
     many_stage,
     served,
 )
-from medsam_edge.benchmarks.ratios import efficiency, ratios
+from medsam_edge.benchmarks.ratios import efficiency, memory_shares, ratios
 from medsam_edge.benchmarks.verification import Limits, VerifyReport
 from medsam_edge.runtime.metrics import Summary
 from medsam_edge.runtime.predictor import ServedBy
@@ -63,6 +63,7 @@ def report(trained: bool = True, milliseconds: float = 12345.678, count: int = 1
         machine=machine,
         operations=operations,
         efficiency=tuple(efficiency(row, 32, operations, machine) for row in rows),
+        memory=tuple(memory_shares(rows)),
         notes=(),
     )
 
@@ -131,6 +132,31 @@ def test_what_disturbed_a_run_is_said() -> None:
     text = " ".join(whole(latency_table(found)).split())
     assert "x kept computing." in text
     assert "Threads are limited by OMP_NUM_THREADS=1." in text
+
+
+def test_a_note_stays_text_on_its_own_line() -> None:
+    text = whole(latency_table(replace(report(), notes=("a\x1b[2Jb\nc\td \u202ee " + "long " * 40,))))
+    assert "a\ufffd[2Jb c d \ufffde long" in " ".join(text.split())
+
+
+def test_memory_stands_with_its_share_of_the_first_baselines() -> None:
+    plain = report()
+    own = replace(plain.candidates[0], name="own f32", peak_mib=1000.0, peak_many_mib=2000.0)
+    eager = replace(plain.candidates[3], peak_mib=2500.0, peak_many_mib=4000.0)
+    tuned = replace(plain.candidates[4], peak_mib=2575.0, peak_many_mib=4040.0)
+    rows = (own, eager, tuned)
+    found = replace(plain, candidates=rows, memory=tuple(memory_shares(rows)), ratios=(), efficiency=())
+    text = whole(bench_tables(found))
+    start = text[text.index("Start in ms") :]
+    assert "one box   of eager   32 boxes   of eager" in start
+    assert row(start, "own f32")[-4:] == ["1000", "40%", "2000", "50%"]
+    assert row(start, "PyTorch eager ")[-4:] == ["2500", "100%", "4000", "100%"]
+    assert "103%" in start
+    assert "of eager" not in whole(bench_tables(replace(found, memory=())))
+    assert list(memory_shares(rows[:1])) == []
+    assert list(memory_shares((own, replace(eager, peak_mib=0.0)))) == []
+    (share, _) = memory_shares((replace(own, peak_many_mib=None), eager))
+    assert (share.one_box, share.many_boxes) == (0.4, None)
 
 
 def test_without_pytorch_and_without_many_boxes_there_is_less() -> None:

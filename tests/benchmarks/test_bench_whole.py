@@ -27,6 +27,8 @@ def test_the_bundle_and_the_authors_way_draw_the_same_masks(tmp_path: Path, tiny
     assert EAGER in [one.name for one in report.candidates]
     assert min(one.parity.worst for one in report.candidates) > 0.999
     assert {one.reference for one in report.ratios} == {one.name for one in report.candidates[1:]}
+    assert [share.candidate for share in report.memory] == [one.name for one in report.candidates]
+    assert report.memory[1].one_box == report.memory[1].many_boxes == 1
     assert report.machine is not None
     assert report.machine.library == "torch"
     assert report.operations is not None

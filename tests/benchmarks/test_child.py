@@ -1,14 +1,24 @@
 """Every way in which a process may end, and that it does end."""
 
+import errno
 import signal
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from medsam_edge.benchmarks.child import COMMAND, Child
 from medsam_edge.benchmarks.worker.messages import Done, Opening, Request
-from medsam_edge.runtime.errors import BackendError, BundleError, DeviceMemoryError, MachineError, MeasurementError
+from medsam_edge.runtime.errors import (
+    BackendError,
+    BundleError,
+    DeviceMemoryError,
+    MachineError,
+    MeasurementError,
+    StorageError,
+)
 from medsam_edge.runtime.predictor import ServedBy
 
 Scripted = Callable[..., Child]
@@ -97,6 +107,16 @@ def test_what_is_added_to_the_environment_arrives() -> None:
 def test_a_program_that_is_not_there() -> None:
     with pytest.raises(MachineError, match="a process for x"):
         Child("x", command=("/nowhere/at/all",))
+
+
+def test_without_room_for_its_last_words_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
+    with pytest.raises(StorageError, match=r"a temporary file that can be written; found .*No space left.*TMPDIR"):
+        Child("x")
 
 
 def test_a_real_worker_ignores_ctrl_c_and_leaves_when_nobody_asks_any_more() -> None:

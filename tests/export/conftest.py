@@ -1,7 +1,6 @@
 """A tiny SAM with seeded random weights: every table filled, so that nothing can be left out unseen."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 import torch
 from medsam_edge.calibration.phantoms import phantom
 from medsam_edge.export import pipeline
-from medsam_edge.export.graphs import Graph, export_decoder, export_encoder
+from medsam_edge.export.graphs import Graph
 from medsam_edge.export.models.config import SamConfig
 from medsam_edge.export.models.sam import Sam
 from medsam_edge.export.pipeline import ExportResult, export_bundle
@@ -85,13 +84,20 @@ def boxes() -> torch.Tensor:
 
 
 @pytest.fixture(scope="session")
-def encoder_graph(sam: Sam) -> Graph:
-    return export_encoder(sam)
+def plain_graphs(sam: Sam) -> tuple[Graph, Graph]:
+    """Encoder and decoder of the tiny model as its modules are, without a form of any target."""
+    encoder, decoder = export_graphs(sam, medsam(64), form="plain")
+    return encoder, decoder
 
 
 @pytest.fixture(scope="session")
-def decoder_graph(sam: Sam) -> Graph:
-    return export_decoder(sam)
+def encoder_graph(plain_graphs: tuple[Graph, Graph]) -> Graph:
+    return plain_graphs[0]
+
+
+@pytest.fixture(scope="session")
+def decoder_graph(plain_graphs: tuple[Graph, Graph]) -> Graph:
+    return plain_graphs[1]
 
 
 @pytest.fixture(scope="session")
@@ -114,28 +120,21 @@ def phantom_cases() -> tuple[Case, ...]:
     return phantom(0, "CT", (96, 96)), phantom(1, "Dermoscopy", (96, 96)), phantom(2, "MR", (80, 120))
 
 
-@pytest.fixture(scope="session")
-def ready_graphs(encoder_graph: Graph, decoder_graph: Graph) -> tuple[Graph, Graph]:
-    """What to put in the place of exported graphs, which take seconds and are tested by themselves."""
-    targets = ("openvino", "onnxruntime")
-    return replace(encoder_graph, targets=targets), replace(decoder_graph, targets=targets)
-
-
 @pytest.fixture
-def quick_export(monkeypatch: pytest.MonkeyPatch, ready_graphs: tuple[Graph, Graph]) -> Callable[..., ExportResult]:
-    """`export_bundle` with graphs that are exported already."""
-    monkeypatch.setattr(pipeline, "export_graphs", lambda *_: ready_graphs)
+def quick_export(monkeypatch: pytest.MonkeyPatch, plain_graphs: tuple[Graph, Graph]) -> Callable[..., ExportResult]:
+    """`export_bundle` with graphs that are exported already: that takes seconds, and is tested by itself."""
+    monkeypatch.setattr(pipeline, "export_graphs", lambda *_: plain_graphs)
     return export_bundle
 
 
 @pytest.fixture(scope="session")
 def exported(
     tmp_path_factory: pytest.TempPathFactory,
-    ready_graphs: tuple[Graph, Graph],
+    plain_graphs: tuple[Graph, Graph],
     checkpoint: Path,
     phantom_cases: tuple[Case, ...],
 ) -> ExportResult:
     """A bundle of the tiny model, as `export` writes it; nobody may change it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "export_graphs", lambda *_: ready_graphs)
+        patch.setattr(pipeline, "export_graphs", lambda *_: plain_graphs)
         return export_bundle(checkpoint, tmp_path_factory.mktemp("exported") / "tiny.bundle", phantom_cases)

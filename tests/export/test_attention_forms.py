@@ -13,6 +13,7 @@ from medsam_edge.export.models.formed import FormedEncoder
 from medsam_edge.export.models.image_encoder import ImageEncoder
 from medsam_edge.export.models.sam import Sam
 from medsam_edge.export.variants import replaced
+from medsam_edge.runtime.profile import medsam
 from medsam_edge.runtime.types import AnyArray
 
 LIMIT = 1e-5  # of the plain form in float32
@@ -21,7 +22,7 @@ LIMIT = 1e-5  # of the plain form in float32
 @pytest.fixture(scope="module")
 def traced(sam: Sam) -> Traced:
     assert isinstance(sam.image_encoder, ImageEncoder)
-    return trace_encoder(replaced(sam, "image_encoder", FormedEncoder(sam.image_encoder)))
+    return trace_encoder(replaced(sam, "image_encoder", FormedEncoder(sam.image_encoder)), medsam(64))
 
 
 def run(model: onnx.ModelProto, image: torch.Tensor) -> AnyArray:

@@ -37,6 +37,8 @@ def one_backend(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_bundle_opens_and_holds_what_the_result_says(exported: ExportResult) -> None:
     assert open_bundle(exported.bundle).manifest == exported.manifest
+    assert exported.seconds > 0
+    assert exported.peak_mib is None or exported.peak_mib > 50
 
 
 def test_the_manifest_names_the_source_and_its_contract(exported: ExportResult, checkpoint: Path, sam: Sam) -> None:

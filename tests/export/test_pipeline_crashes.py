@@ -137,10 +137,10 @@ def test_sigkill_before_the_commit_leaves_the_old_bundle_and_no_obstacle(
     own_bundle: Path,
     tmp_path: Path,
     phantom_cases: tuple[Case, ...],
-    ready_graphs: tuple[Graph, Graph],
+    plain_graphs: tuple[Graph, Graph],
 ) -> None:
     old = open_bundle(own_bundle).manifest
-    (tmp_path / "task").write_bytes(pickle.dumps((ready_graphs, phantom_cases, checkpoint, own_bundle)))
+    (tmp_path / "task").write_bytes(pickle.dumps((plain_graphs, phantom_cases, checkpoint, own_bundle)))
     conftest = Path(__file__).parents[1] / "conftest.py"
     done = subprocess.run([sys.executable, "-c", KILLED_BEFORE_THE_MANIFEST, conftest, tmp_path / "task"], check=False)
     assert done.returncode == -signal.SIGKILL

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from medsam_edge.benchmarks.source_steps import SourceSteps, skimage_stretched, source_steps
+from medsam_edge.benchmarks.source_steps import SourceSteps, source_steps
 from medsam_edge.runtime.types import AnyArray, Boxes, Image, Logits, Masks
 
 FILE = Path(__file__).with_name("golden_profiles.json")
@@ -67,7 +67,7 @@ def steps_of(profile: str) -> SourceSteps:
     found = source_steps(profile)
     if profile != "litemedsam-slicer":
         return found
-    return SourceSteps(found.libraries, skimage_stretched, found.boxes, found.masks)
+    return SourceSteps(found.libraries, source_steps("medsam").encoder_inputs, found.boxes, found.masks)
 
 
 def vectors(profile: str, name: str) -> dict[str, Any]:

@@ -175,6 +175,13 @@ def test_openvino_is_told_the_number_of_threads(graph: Path) -> None:
     assert "INFERENCE_NUM_THREADS" not in _properties(BackendChoice("openvino"))
 
 
+def test_onnx_runtime_plans_no_block_for_the_whole_run(graph: Path) -> None:
+    """It would hold more memory than is needed at any one time (docs/performance.md)."""
+    pytest.importorskip("onnxruntime")
+    opened = open_backend(GraphSource(graph, PART, ""), BackendChoice("onnxruntime"))
+    assert opened._session.get_session_options().enable_mem_pattern is False  # type: ignore[attr-defined]
+
+
 class Breaking:
     """A session or request that fails as the libraries do."""
 

@@ -93,12 +93,13 @@ def test_a_path_may_be_a_string_and_the_folder_itself_a_link(root: Path, tmp_pat
 
 @pytest.mark.parametrize(("part", "precision"), GRAPHS)
 def test_a_graph_is_found_by_part_and_precision(root: Path, part: str, precision: str) -> None:
-    assert open_bundle(root).graph(part, precision).read_bytes() == GRAPHS[part, precision]
+    bundle = open_bundle(root)
+    assert (root / bundle.entry(part, precision).file).read_bytes() == GRAPHS[part, precision]
 
 
 def test_a_graph_that_is_not_there_lists_those_that_are(root: Path) -> None:
     with pytest.raises(BundleError, match=r"encoder in int8; found encoder in fp32 \(bias; openvino\), encoder in"):
-        open_bundle(root).graph("encoder", "int8")
+        open_bundle(root).entry("encoder", "int8")
 
 
 def test_a_target_chooses_among_forms_and_the_first_listed_is_the_default(root: Path) -> None:
@@ -109,7 +110,7 @@ def test_a_target_chooses_among_forms_and_the_first_listed_is_the_default(root: 
     assert bundle.entry("encoder", "fp32") == bundle.entry("encoder", "fp32", "onnxruntime") == bias
     assert bundle.entry("encoder", "fp32", "tensorrt") == concat
     with pytest.raises(BundleError, match="for coreml"):
-        bundle.graph("encoder", "fp32", "coreml")
+        bundle.entry("encoder", "fp32", "coreml")
 
 
 def test_golden_cases_and_records_are_read(root: Path) -> None:
@@ -150,7 +151,7 @@ def test_what_changes_after_the_opening_is_noticed_when_it_is_read(root: Path) -
 def test_a_file_of_many_chunks_is_hashed_whole(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHUNK", 7)
     bundle = open_bundle(root)
-    path = bundle.graph("encoder", "fp32")
+    path = root / bundle.entry("encoder", "fp32").file
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(BundleError, match="altered"):
         open_bundle(root)
@@ -200,7 +201,7 @@ def test_a_missing_folder_is_a_missing_file(root: Path, folder: str) -> None:
 
 @pytest.mark.parametrize("change", [-1, -900, 1, 5000])
 def test_a_file_of_another_length_says_both_lengths(root: Path, change: int) -> None:
-    path = open_bundle(root).graph("encoder", "fp32")
+    path = root / open_bundle(root).entry("encoder", "fp32").file
     data = path.read_bytes()
     path.write_bytes(data[:change] if change < 0 else data + bytes(change))
     with pytest.raises(BundleError, match=f"expected 900 bytes in graphs/{path.name}; found {900 + change} bytes"):
@@ -226,7 +227,7 @@ def test_a_link_in_place_of_a_folder_is_refused(root: Path, tmp_path: Path, fold
 
 
 def test_a_pipe_or_a_folder_in_place_of_a_file_is_refused_without_waiting(root: Path) -> None:
-    path = open_bundle(root).graph("encoder", "fp32")
+    path = root / open_bundle(root).entry("encoder", "fp32").file
     path.unlink()
     os.mkfifo(path)
     with pytest.raises(BundleError, match="a plain file graphs/"):

@@ -10,7 +10,7 @@ import pytest
 from medsam_edge.runtime import load
 from medsam_edge.runtime import state as state_module
 from medsam_edge.runtime.backends import openvino_cache as module
-from medsam_edge.runtime.bundle import open_bundle
+from medsam_edge.runtime.bundle import Bundle, open_bundle
 from medsam_edge.runtime.errors import BundleError, StorageError, UsageError
 from medsam_edge.runtime.golden import Golden
 from medsam_edge.runtime.machine import processor_features
@@ -55,6 +55,10 @@ def blobs(state: Path) -> dict[str, Path]:
 
 def everything(root: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def graph_file(bundle: Bundle, part: str = "encoder") -> Path:
+    return bundle.root / bundle.entry(part, "fp32").file
 
 
 def same(one: Prediction, other: Prediction) -> bool:
@@ -141,6 +145,22 @@ def test_a_new_bundle_in_the_same_place_replaces_its_blobs(
     assert len(list(state.iterdir())) == 3
 
 
+def test_a_device_that_does_not_state_its_capabilities_is_told_apart_without_them(
+    real_bundle: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = openvino.Core.get_property
+
+    def silent(self: object, device: str, name: str) -> object:
+        if name == "OPTIMIZATION_CAPABILITIES":
+            raise RuntimeError("Unsupported property OPTIMIZATION_CAPABILITIES")
+        return real(self, device, name)
+
+    monkeypatch.setattr(openvino.Core, "get_property", silent)
+    assert opened(real_bundle, state)[0]["encoder"] == CacheStatus("built")
+    assert opened(real_bundle, state)[0] == REUSED
+    assert StateFolder(state).read()[0].blobs[0].key.capabilities == processor_features()
+
+
 def test_threads_are_part_of_the_key(real_bundle: Path, state: Path) -> None:
     opened(real_bundle, state)
     assert opened(real_bundle, state, threads=1)[0]["encoder"] == CacheStatus("built")
@@ -225,7 +245,7 @@ def test_a_graph_is_hashed_before_it_is_compiled_and_left_unread_where_it_need_n
     real_bundle: Path, state: Path
 ) -> None:
     _, wanted = opened(real_bundle, state)
-    flip(open_bundle(real_bundle).graph("encoder", "fp32"))
+    flip(graph_file(open_bundle(real_bundle)))
     cache, found = opened(real_bundle, state)
     assert cache == REUSED
     assert same(found, wanted)
@@ -242,7 +262,7 @@ def test_a_backend_that_keeps_nothing_says_so_and_hashes_its_graphs(real_bundle:
     cache, _ = opened(real_bundle, state, name)
     assert cache["encoder"] == CacheStatus("off", f"{name} keeps no compiled models")
     assert not state.exists()
-    flip(open_bundle(real_bundle).graph("decoder", "fp32"))
+    flip(graph_file(open_bundle(real_bundle), "decoder"))
     with pytest.raises(BundleError, match="as exported"):
         load(real_bundle, name, state=state)
 

@@ -9,16 +9,22 @@ STATUS = Path("/proc/self/status")
 def peak_mib() -> float:
     """Return the largest resident size so far, in MiB.
 
-    Linux's VmHWM belongs to this program alone; `getrusage`, which stands in elsewhere, may start from what the
-    process was before it became this program.
+    Where the kernel does not tell, `getrusage` stands in; it may start from what the process was before it became this
+    program.
     """
+    found = kernel_peak_mib()
+    return _usage_mib() if found is None else found
+
+
+def kernel_peak_mib() -> float | None:
+    """Return Linux's VmHWM in MiB, which belongs to this program alone; None where there is no such figure."""
     try:
         for line in STATUS.read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
     except OSError:
         pass
-    return _usage_mib()
+    return None
 
 
 def _usage_mib() -> float:
