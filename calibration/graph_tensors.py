@@ -4,7 +4,7 @@ It reads graphs without looking at their weights, and knows nothing of what is o
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 
 import onnx
@@ -70,7 +70,44 @@ def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
             light.input.append(onnx.helper.make_tensor_value_info(weight.name, weight.data_type, list(weight.dims)))
         else:
             light.initializer.append(weight)
-    return onnx.helper.make_model(light, opset_imports=list(model.opset_import), ir_version=model.ir_version)
+    return _like(model, light)
+
+
+def _like(model: onnx.ModelProto, graph: onnx.GraphProto) -> onnx.ModelProto:
+    return onnx.helper.make_model(
+        graph,
+        opset_imports=list(model.opset_import),
+        functions=list(model.functions),
+        ir_version=model.ir_version,
+    )
+
+
+def cut(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    """Return a graph that has all inputs of the given one, these tensors as its outputs, and no more than they need.
+
+    The outputs have names only: whoever runs the graph infers their types.
+    """
+    graph, needed, nodes = model.graph, set(names), []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            nodes.append(node)
+            needed.update(_read_by(node))
+    found = onnx.GraphProto(name=graph.name)
+    found.node.extend(reversed(nodes))
+    found.input.extend(graph.input)
+    found.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    found.initializer.extend(weight for weight in graph.initializer if weight.name in needed)
+    return _like(model, found)
+
+
+def _read_by(node: onnx.NodeProto) -> Iterator[str]:
+    """The tensors that a node takes, those of its branches and loop bodies included; "" stands for one left out."""
+    yield from filter(None, node.input)
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            yield from (value.name for value in graph.output)
+            for inner in graph.node:
+                yield from _read_by(inner)
 
 
 def groups(model: onnx.ModelProto, sizes: Mapping[str, int], budget_bytes: int) -> list[tuple[str, ...]]:

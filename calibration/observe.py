@@ -1,10 +1,10 @@
 """Runs a graph over images and keeps statistics of chosen tensors inside it, and none of their values.
 
-The tensors become outputs of a copy of the graph, which runs in ONNX Runtime on the CPU. They are read one image at a
+The tensors become the outputs of a cut of the graph, which ONNX Runtime runs on the CPU. They are read one image at a
 time, in as many passes over the images as a byte budget asks for. Its caller decides which tensors, and what for.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from ..runtime.errors import BundleError, UsageError
 from ..runtime.files import read_bytes
 from ..runtime.store import MAX_GRAPH_BYTES
 from ..runtime.types import AnyArray
-from .graph_tensors import channel_axes, check_tensors, groups, tensor_bytes
+from .graph_tensors import channel_axes, check_tensors, cut, groups, tensor_bytes
 from .tensor_statistics import Accumulator, Statistics
 
 BUDGET_BYTES = 2 << 30
@@ -45,43 +45,34 @@ def observed(
 ) -> dict[str, Statistics]:
     """Observe tensors of a graph.
 
-    Memory: the graph's weights about four times while a pass starts, and twice while it runs; the activations of one
-    image, of which at most `budget_bytes` are those observed; 40 kB a tensor.
+    Memory: four times the graph's weights while a pass starts, the activations of one image with at most
+    `budget_bytes` of observed ones, and 40 kB a tensor.
 
     Args:
-        model: The graph, or the file with it; it is not changed.
+        model: The graph, or its file; not changed.
         tensors: Float tensors that nodes of the graph make, or inputs of it.
         feeds: The images; gone through once for each group of tensors that fits into the budget.
         axes: Channel axis of tensors where `channel_axes` would guess another than is meant.
         budget_bytes: For the observed tensors of one image.
         threads: CPU threads; None leaves the number to ONNX Runtime.
-        progress: Told the runs done and how many there are, after each. What it raises ends the work and is passed on.
-
-    Returns:
-        The statistics under the tensors' names, in the order asked for.
+        progress: Told the runs done and how many there are, after each. What it raises ends the work.
 
     Raises:
-        UsageError: No such tensor, none of floats, no images, other inputs than the graph's, or `feeds` that can be
-            gone through only once.
+        UsageError: No such tensor, none of floats, other inputs than the graph's, no images, or none a second time.
         MeasurementError: A tensor holds NaN or infinity.
-        BundleError: ONNX Runtime cannot load the graph.
-        StorageError: The file cannot be read.
-        BackendError: ONNX Runtime failed.
-        DeviceMemoryError: Memory ran out.
+        BundleError, StorageError: ONNX Runtime cannot load the graph, or the file cannot be read.
+        BackendError, DeviceMemoryError: ONNX Runtime failed.
     """
     graph = model if isinstance(model, onnx.ModelProto) else _read(Path(model))
     check_tensors(graph, tensors)
     _check_feeds(feeds)
-    chosen = channel_axes(graph, tensors) | dict(axes or {})
-    found: dict[str, Statistics] = {}
-    plan = groups(graph, tensor_bytes(graph, dict.fromkeys(tensors)), budget_bytes)
+    places = channel_axes(graph, tensors) | dict(axes or {})
+    found = {name: Accumulator(name, places[name]) for name in tensors}
+    plan = groups(graph, tensor_bytes(graph, found), budget_bytes)
     for number, names in enumerate(plan):
-        accumulators = {name: Accumulator(name, chosen[name]) for name in names}
-        session = _session(_with_outputs(graph, names), threads)
-        for done in _taken(session, accumulators, feeds):
+        for done in _taken(graph, {name: found[name] for name in names}, feeds, threads):
             progress(number * len(feeds) + done, len(plan) * len(feeds))
-        found |= {name: accumulator.result() for name, accumulator in accumulators.items()}
-    return {name: found[name] for name in tensors}
+    return {name: accumulator.result() for name, accumulator in found.items()}
 
 
 def _read(path: Path) -> onnx.ModelProto:
@@ -104,16 +95,6 @@ def _once(found: str) -> UsageError:
     return UsageError("images that can be counted and gone through again", found, remedy)
 
 
-def _with_outputs(model: onnx.ModelProto, names: Iterable[str]) -> bytes:
-    """The graph with these outputs in the place of its own; ONNX Runtime finds out their types."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    del copy.graph.output[:]
-    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    data: bytes = copy.SerializeToString()
-    return data
-
-
 def _session(data: bytes, threads: int | None) -> Any:  # noqa: ANN401 - the library has no types
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -129,8 +110,11 @@ def _session(data: bytes, threads: int | None) -> Any:  # noqa: ANN401 - the lib
         raise BundleError("a graph that this ONNX Runtime can load", str(error), remedy) from error
 
 
-def _taken(session: Any, accumulators: Mapping[str, Accumulator], feeds: Feeds) -> Iterator[int]:  # noqa: ANN401
-    """Feed the images one by one, and count them."""
+def _taken(
+    graph: onnx.ModelProto, accumulators: Mapping[str, Accumulator], feeds: Feeds, threads: int | None
+) -> Iterator[int]:
+    """Feed the images one by one, and count them. The session ends with the pass: the next one needs its memory."""
+    session = _session(cut(graph, list(accumulators)).SerializeToString(), threads)
     inputs = {value.name for value in session.get_inputs()}
     done = 0
     for done, feed in enumerate(feeds, start=1):
@@ -144,10 +128,8 @@ def _taken(session: Any, accumulators: Mapping[str, Accumulator], feeds: Feeds) 
 
 
 def _take(session: Any, accumulators: Mapping[str, Accumulator], feed: Mapping[str, AnyArray]) -> None:  # noqa: ANN401
-    options = onnxruntime.RunOptions()
-    options.only_execute_path_to_fetches = True  # a group of early layers does not pay for the late ones
     try:
-        values = session.run(list(accumulators), dict(feed), options)
+        values = session.run(list(accumulators), dict(feed))
     except Exception as error:
         raise failure("ONNX Runtime", error) from error
     values.reverse()

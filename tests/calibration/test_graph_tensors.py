@@ -2,7 +2,7 @@
 
 import onnx
 import pytest
-from medsam_edge.calibration.graph_tensors import channel_axes, check_tensors, groups, tensor_bytes
+from medsam_edge.calibration.graph_tensors import channel_axes, check_tensors, cut, groups, tensor_bytes
 from medsam_edge.runtime.errors import UsageError
 from numpy import arange, array, float32, zeros
 from onnx import TensorProto, helper, numpy_helper
@@ -58,6 +58,29 @@ def test_a_name_that_is_not_there_is_refused_with_what_is_alike(model: onnx.Mode
     for name in ("weight", ""):  # a constant is no activation
         with pytest.raises(UsageError, match=f"no `{name}` among"):
             check_tensors(model, [name])
+
+
+def test_a_cut_holds_what_its_outputs_need_and_nothing_else(model: onnx.ModelProto) -> None:
+    found = cut(model, ["rows", "map"]).graph
+    assert [node.op_type for node in found.node] == ["Conv", "Reshape"]
+    assert [weight.name for weight in found.initializer] == ["kernel", "shape"]
+    assert [value.name for value in found.input] == ["image"]
+    assert [value.name for value in found.output] == ["rows", "map"]
+    onnx.checker.check_model(cut(model, []))
+
+
+def test_a_cut_holds_what_only_a_branch_reads(model: onnx.ModelProto) -> None:
+    value = helper.make_tensor_value_info("chosen", TensorProto.FLOAT, None)
+    branches = {
+        "then_branch": helper.make_graph([helper.make_node("Relu", ["rows"], ["chosen"])], "then", [], [value]),
+        "else_branch": helper.make_graph([helper.make_node("Neg", ["bias"], ["chosen"])], "else", [], [value]),
+    }
+    model.graph.initializer.append(numpy_helper.from_array(array([True]), "which"))
+    model.graph.initializer.append(numpy_helper.from_array(zeros((1, 4, 36), float32), "bias"))
+    model.graph.node.append(helper.make_node("If", ["which"], ["answer"], **branches))
+    found = cut(model, ["answer"]).graph
+    assert [node.op_type for node in found.node] == ["Conv", "Reshape", "If"]
+    assert [weight.name for weight in found.initializer] == ["kernel", "shape", "which", "bias"]
 
 
 @pytest.mark.parametrize(

@@ -88,9 +88,7 @@ def test_pieces_of_the_images_merge_to_the_whole(model: onnx.ModelProto) -> None
     assert same({name: merged(*(piece[name] for piece in pieces)) for name in TENSORS}, observed(model, TENSORS, FEEDS))
 
 
-def test_only_the_path_to_a_group_is_computed_and_each_group_costs_a_pass(
-    model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_group_costs_a_pass(model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str]] = []
     session = observe._session
 
@@ -103,6 +101,16 @@ def test_only_the_path_to_a_group_is_computed_and_each_group_costs_a_pass(
     observed(model, ["result", "tokens", "hidden"], FEEDS, budget_bytes=1300, progress=lambda *at: steps.append(at))
     assert asked == [["tokens", "hidden"], ["result"]]
     assert steps == [(done, 8) for done in range(1, 9)]
+
+
+def test_what_is_not_on_the_way_to_a_tensor_is_not_computed(model: onnx.ModelProto) -> None:
+    longer = onnx.ModelProto()
+    longer.CopyFrom(model)
+    longer.graph.initializer.append(numpy_helper.from_array(np.array([99]), "nowhere"))
+    longer.graph.node.append(helper.make_node("Gather", ["result", "nowhere"], ["fails"], axis=1))
+    assert same(observed(longer, ["result"], FEEDS), observed(model, ["result"], FEEDS))
+    with pytest.raises(BackendError, match="ONNX Runtime to answer"):
+        observed(longer, ["fails"], FEEDS)
 
 
 def test_the_model_is_not_changed_and_a_file_serves_as_well(model: onnx.ModelProto, tmp_path: Path) -> None:
