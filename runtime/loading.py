@@ -7,12 +7,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from .backends.base import Backend, BackendChoice, GraphSource
+from .backends.base import Backend, BackendChoice, GraphSource, label
 from .backends.choose import open_cached, resolve, status
 from .bundle import Bundle, open_bundle, open_unhashed, verify_file
 from .contract import check_contract
 from .errors import UsageError
-from .manifest import PartSpec
+from .manifest import GraphEntry, PartSpec
 from .predictor import MAX_BOXES, Predictor, ServedBy
 from .profile import Profile
 from .state import CacheStatus, StateFolder
@@ -30,7 +30,7 @@ def load(
 
     Args:
         bundle: The folder that `medsam-edge export` wrote, or an opened bundle.
-        backend: `auto`, or a name such as `onnxruntime`, `openvino`, `openvino:GPU`.
+        backend: `auto`, or a name such as `onnxruntime`, `openvino`, `openvino:GPU`, `openvino:CPU:int8`.
         max_boxes: Boxes per decoder call.
         threads: CPU threads, or None for the backend's own choice (all physical cores).
         state: A folder of this device for compiled models, which make the next start faster (docs/state.md); made
@@ -50,7 +50,7 @@ def load(
     choice = replace(resolve(backend), threads=threads)
     profile = Profile.from_dict(opened.manifest.profile)
     parts = check_contract(opened.manifest, profile)
-    sources = {name: _source(opened, part, target_of(choice)) for name, part in parts.items()}
+    sources = {name: _source(opened, part, entry_of(opened, name, choice)) for name, part in parts.items()}
     encoder, decoder, cache = open_both(sources, choice, folder)
     return Predictor(profile, encoder, decoder, _served_by(opened, choice, encoder), max_boxes, cache)
 
@@ -70,7 +70,7 @@ def open_both(
 
 def decoder_choice(choice: BackendChoice) -> BackendChoice:
     """Keep the decoder in float32: in 16 bits its box coordinates are off by pixels. An NPU offers nothing else."""
-    return choice if choice.device.startswith("NPU") else replace(choice, precision="f32")
+    return replace(choice, graph="fp32", precision=choice.precision if choice.device.startswith("NPU") else "f32")
 
 
 def _opened(bundle: str | Path | Bundle, later: bool) -> Bundle:
@@ -79,8 +79,16 @@ def _opened(bundle: str | Path | Bundle, later: bool) -> Bundle:
     return open_unhashed(bundle) if later else open_bundle(bundle)
 
 
-def _source(bundle: Bundle, part: PartSpec, target: str | None) -> GraphSource:
-    entry = bundle.entry(part.name, "fp32", target)
+def entry_of(bundle: Bundle, part: str, choice: BackendChoice) -> GraphEntry:
+    """Return the graph of a part that a choice runs: an encoder in int8 has a float decoder beside it.
+
+    Raises:
+        BundleError: If the bundle has none; the message lists what there is.
+    """
+    return bundle.entry(part, choice.graph if part == "encoder" else "fp32", target_of(choice))
+
+
+def _source(bundle: Bundle, part: PartSpec, entry: GraphEntry) -> GraphSource:
     source = GraphSource(bundle.root / entry.file, part, entry.sha256)
     return source if bundle.hashed else replace(source, verify=partial(verify_file, bundle.root, entry))
 
@@ -91,6 +99,6 @@ def target_of(choice: BackendChoice) -> str | None:
 
 
 def _served_by(bundle: Bundle, choice: BackendChoice, encoder: Backend) -> ServedBy:
-    graphs = {part: bundle.entry(part, "fp32", target_of(choice)).sha256 for part in ("encoder", "decoder")}
+    graphs = {part: entry_of(bundle, part, choice).sha256 for part in ("encoder", "decoder")}
     version, trained = status(choice.name).version or "", bundle.manifest.model.trained
-    return ServedBy(choice.name, version, choice.device, encoder.precision, graphs, trained)
+    return ServedBy(choice.name, version, choice.device, label(choice.graph, encoder.precision), graphs, trained)

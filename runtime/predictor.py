@@ -29,6 +29,8 @@ MAX_MASK_BYTES = 2**31  # a bool for each pixel of each box
 class ServedBy:
     """What computed a result: library, device, the encoder's precision as the library says it, the graphs' hashes.
 
+    Where the encoder's graph is int8, `precision` is "int8", or "int8+bf16" if what is left of it runs in bf16.
+
     `trained` is False where the weights are random: masks mean nothing then.
     """
 

@@ -131,7 +131,7 @@ class GraphSource:
 
 @dataclass(frozen=True)
 class BackendChoice:
-    """A backend as a person names it: `onnxruntime`, `openvino`, `openvino:GPU`, `openvino:CPU:bf16`.
+    """A backend as a person names it: `onnxruntime`, `openvino`, `openvino:GPU`, `openvino:CPU:int8+bf16`.
 
     Attributes:
         name: The library.
@@ -139,23 +139,38 @@ class BackendChoice:
         precision: Execution precision, stated because a library's default is not what one thinks (OpenVINO takes
             bf16 by itself on some CPUs).
         threads: CPU threads, or None for all physical cores.
+        graph: Precision of the encoder's graph: "fp32", or "int8" for one that `quantize` wrote, whose other operators
+            run in `precision`.
     """
 
     name: str
     device: str = "CPU"
     precision: str = "f32"
     threads: int | None = None
+    graph: str = "fp32"
+
+    @property
+    def label(self) -> str:
+        """Both precisions, as a person writes them: "f32", "bf16", "int8", "int8+bf16"."""
+        return label(self.graph, self.precision)
 
     def __str__(self) -> str:
         """The shortest form that parses back to the same choice."""
-        if self.precision != _default_precision(self.device):
-            return f"{self.name}:{self.device}:{self.precision}"
+        if self.graph != "fp32" or self.precision != _default_precision(self.device):
+            return f"{self.name}:{self.device}:{self.label}"
         return self.name if self.device == "CPU" else f"{self.name}:{self.device}"
 
 
 BACKENDS = ("openvino", "onnxruntime", "fake")
 _MEMORY_WORDS = ("alloc", "out of memory", "not enough memory", "out_of_resources", "out of gpu resources")
 _PRECISIONS = ("f32", "f16", "bf16")
+
+
+def label(graph: str, precision: str) -> str:
+    """Write the precision of a graph and that of what it leaves open as one word: "f32", "int8", "int8+bf16"."""
+    if graph == "fp32":
+        return precision
+    return graph if precision == "f32" else f"{graph}+{precision}"
 
 
 def _default_precision(device: str) -> str:
@@ -172,15 +187,21 @@ def choice_from_text(text: str) -> BackendChoice:
     name, _, rest = text.partition(":")
     device, _, precision = rest.partition(":")
     device = device.upper() or "CPU"
-    precision = precision or _default_precision(device)
+    graph, precision = _precisions(precision or _default_precision(device), _default_precision(device))
     fits = name in BACKENDS and precision in _PRECISIONS
     if not fits or (name != "openvino" and (device, precision) != ("CPU", "f32")):
         raise UsageError(
-            "a backend such as onnxruntime, openvino, openvino:GPU, openvino:NPU or openvino:CPU:bf16",
+            "a backend such as onnxruntime, openvino, openvino:GPU, openvino:CPU:bf16 or onnxruntime:CPU:int8",
             repr(text),
             "name one of these; `medsam-edge doctor` lists what this machine has",
         )
-    return BackendChoice(name, device, precision)
+    return BackendChoice(name, device, precision, graph=graph)
+
+
+def _precisions(text: str, default: str) -> tuple[str, str]:
+    """Split "int8+bf16" into the graph's precision and the other operators'."""
+    graph, _, rest = text.partition("+")
+    return (graph, rest or default) if graph == "int8" else ("fp32", text)
 
 
 def check_tensors(source: GraphSource, inputs: Collection[str], outputs: Collection[str]) -> None:
