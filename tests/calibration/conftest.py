@@ -1,0 +1,87 @@
+"""Small ViT and TinyViT encoders in every form and precision, and what runs them."""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from medsam_edge.export.attention_forms import FORMS, written_out
+from medsam_edge.export.graphs import finished, trace_encoder
+from medsam_edge.export.models.config import LITE_MEDSAM, Config, SamConfig
+from medsam_edge.export.models.half import Half
+from medsam_edge.export.models.sam import Sam
+from medsam_edge.export.variants import formed_model, replaced
+from medsam_edge.runtime.profile import litemedsam, medsam
+from medsam_edge.runtime.types import AnyArray
+
+# A grid of 8 with windows of 3, partly padding; block 1 attends globally.
+VIT = SamConfig(64, 8, 32, 2, 2, 64, 3, (1,), prompt_dim=64, decoder_mlp_dim=32)
+TINY_VIT = replace(LITE_MEDSAM, image_size=64, widths=(16, 32, 40, 80), depths=(1, 1, 1, 1), heads=(1, 1, 1, 2))
+
+
+def filled(config: Config) -> Sam:
+    """No parameter at a value that hides mistakes, or that the exporter would store once for several layers."""
+    torch.manual_seed(3)
+    model = Sam(config).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        if parameter.ndim == 1 or not parameter.any():
+            parameter.add_(torch.randn_like(parameter), alpha=0.2)
+    return model
+
+
+@functools.cache
+def model_named(family: str) -> Sam:
+    return filled(VIT if family == "vit" else TINY_VIT)
+
+
+@functools.cache
+def traced(family: str, precision: str, plain: bool) -> onnx.ModelProto:
+    model = model_named(family) if plain else formed_model(model_named(family), "encoder")
+    if precision == "fp16":
+        model = replaced(model, "image_encoder", Half(model.image_encoder))
+    return trace_encoder(model, medsam(64) if family == "vit" else litemedsam(64)).model
+
+
+@functools.cache
+def encoder_of(family: str, form: str, precision: str = "fp32") -> onnx.ModelProto:
+    proto = traced(family, precision, form == "plain")
+    return onnx.load_from_string(finished(written_out(proto, form) if form in FORMS else proto))
+
+
+@pytest.fixture(scope="session")
+def vit() -> Sam:
+    """The small ViT; nobody may change it."""
+    return model_named("vit")
+
+
+@pytest.fixture(scope="session")
+def encoder() -> Callable[..., onnx.ModelProto]:
+    """`(family, form, precision="fp32")`, made once (seconds each); nobody may change it."""
+    return encoder_of
+
+
+@pytest.fixture(scope="session")
+def pixels() -> dict[str, AnyArray]:
+    """An encoder input."""
+    image = np.random.default_rng(5).integers(9, 230, (1, 3, 64, 64)).astype(np.uint8)
+    return {"image": image}
+
+
+def _answers(model: onnx.ModelProto, inputs: Mapping[str, AnyArray], *names: str) -> list[AnyArray]:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    shown = onnx.ModelProto()
+    shown.CopyFrom(model)
+    known = {value.name for value in shown.graph.output}
+    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+    session = onnxruntime.InferenceSession(shown.SerializeToString(), providers=["CPUExecutionProvider"])
+    found: list[AnyArray] = session.run(list(names) or None, dict(inputs))
+    return found
+
+
+@pytest.fixture(scope="session")
+def answers() -> Callable[..., list[AnyArray]]:
+    """Run a graph in ONNX Runtime: `(model, inputs, *names)`; names may be of tensors within."""
+    return _answers
