@@ -51,10 +51,10 @@ def encoder_of(family: str, form: str, precision: str = "fp32") -> onnx.ModelPro
     return onnx.load_from_string(finished(written_out(proto, form) if form in FORMS else proto))
 
 
-@pytest.fixture(scope="session")
-def vit() -> Sam:
-    """The small ViT; nobody may change it."""
-    return model_named("vit")
+@pytest.fixture(scope="session", name="model_named")
+def _model_named() -> Callable[[str], Sam]:
+    """`vit` or `tiny_vit`; nobody may change it."""
+    return model_named
 
 
 @pytest.fixture(scope="session")

@@ -86,8 +86,8 @@ def test_blocks_group_layers(encoder: Encoder) -> None:
 
 
 @pytest.mark.slow
-def test_a_decoders_tables_are_no_layers(vit: Sam) -> None:
-    found = named(trace_decoder(formed_model(vit, "decoder")).model)
+def test_a_decoders_tables_are_no_layers(model_named: Callable[[str], Sam]) -> None:
+    found = named(trace_decoder(formed_model(model_named("vit"), "decoder")).model)
     assert not [name for name in found if "matrix" in name or name.startswith("layer.")]
     assert "mask_decoder.upscaling.first" in found
     assert len(found) == len(set(found))
