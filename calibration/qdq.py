@@ -112,7 +112,7 @@ class _Writer:
             values, scale = int8_weight(self.index.array(layer.weight), layer.channel_axis)
             arrays = {"int8": values, "scale": scale, "zero": np.zeros(scale.shape, np.int8)}
             constants = [self._constant(f"{stem}/{name}", array) for name, array in arrays.items()]
-            yield _node("DequantizeLinear", constants, f"{stem}/float", axis=layer.channel_axis)
+            yield _node("DequantizeLinear", constants, f"{stem}/float", layer.channel_axis)
             self._done[key] = f"{stem}/float"
         return self._done[key]
 
@@ -121,5 +121,5 @@ class _Writer:
         return name
 
 
-def _node(kind: str, inputs: list[str], output: str, **attributes: int) -> onnx.NodeProto:
-    return helper.make_node(kind, inputs, [output], name=f"{output}/{kind}", **attributes)
+def _node(kind: str, inputs: list[str], output: str, axis: int | None = None) -> onnx.NodeProto:
+    return helper.make_node(kind, inputs, [output], name=f"{output}/{kind}", axis=axis)

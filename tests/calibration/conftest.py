@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from medsam_edge.calibration.layers import quantisable
+from medsam_edge.calibration.qdq import quantised
 from medsam_edge.export.attention_forms import FORMS, written_out
 from medsam_edge.export.graphs import finished, trace_encoder
 from medsam_edge.export.models.config import LITE_MEDSAM, Config, SamConfig
@@ -16,6 +18,7 @@ from medsam_edge.export.models.sam import Sam
 from medsam_edge.export.variants import formed_model, replaced
 from medsam_edge.runtime.profile import litemedsam, medsam
 from medsam_edge.runtime.types import AnyArray
+from onnx import helper, numpy_helper
 
 # A grid of 8 with windows of 3, partly padding; block 1 attends globally.
 VIT = SamConfig(64, 8, 32, 2, 2, 64, 3, (1,), prompt_dim=64, decoder_mlp_dim=32)
@@ -30,6 +33,38 @@ def filled(config: Config) -> Sam:
         if parameter.ndim == 1 or not parameter.any():
             parameter.add_(torch.randn_like(parameter), alpha=0.2)
     return model
+
+
+SIDE, CHANNELS = 6, 8
+
+
+def make_toy(opset: int = 18, dtype: type = np.float32) -> onnx.ModelProto:
+    """A convolution with a bias, two linear layers that read the same tensor, and a Gemm of transposed weight."""
+    random = np.random.default_rng(2)
+    shapes = {"conv": (CHANNELS, 3, 3, 3), "one": (CHANNELS, 4), "two": (CHANNELS, 4), "gemm": (5, 4), "bias": (8,)}
+    arrays = {f"{name}.weight": random.normal(size=shape).astype(dtype) for name, shape in shapes.items()}
+    arrays["one.weight"][:, 2] = 0
+    arrays["rows"] = np.array([-1, CHANNELS], np.int64)
+    nodes = [
+        helper.make_node("Conv", ["x", "conv.weight", "bias.weight"], ["y"], strides=[2, 2]),
+        helper.make_node("Reshape", ["y", "rows"], ["z"]),
+        helper.make_node("MatMul", ["z", "one.weight"], ["a"]),
+        helper.make_node("MatMul", ["z", "two.weight"], ["b"]),
+        helper.make_node("Add", ["a", "b"], ["c"]),
+        helper.make_node("Gemm", ["c", "gemm.weight"], ["out"], transB=1),
+    ]
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    x = helper.make_tensor_value_info("x", kind, (1, 3, SIDE, SIDE))
+    out = helper.make_tensor_value_info("out", kind, (4, 5))
+    constants = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
+    graph = helper.make_graph(nodes, "toy", [x], [out], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+
+
+@pytest.fixture(scope="session")
+def toy() -> Callable[..., onnx.ModelProto]:
+    """`(opset=18, dtype=float32)`; layers `conv`, `one`, `two`, `gemm`."""
+    return make_toy
 
 
 @functools.cache
@@ -85,3 +120,26 @@ def _answers(model: onnx.ModelProto, inputs: Mapping[str, AnyArray], *names: str
 def answers() -> Callable[..., list[AnyArray]]:
     """Run a graph in ONNX Runtime: `(model, inputs, *names)`; names may be of tensors within."""
     return _answers
+
+
+@pytest.fixture(scope="session")
+def peak_scales(pixels: dict[str, AnyArray]) -> Callable[[onnx.ModelProto], dict[str, float]]:
+    """Scales of all layers, with which no value of `pixels` is cut off."""
+
+    def measured(model: onnx.ModelProto) -> dict[str, float]:
+        layers = quantisable(model)
+        found = _answers(model, pixels, *(layer.input for layer in layers))
+        return {layer.name: float(np.abs(one).max()) / 127 for layer, one in zip(layers, found, strict=True)}
+
+    return measured
+
+
+@pytest.fixture(scope="session")
+def int8_encoder(peak_scales: Callable[[onnx.ModelProto], dict[str, float]]) -> Callable[..., onnx.ModelProto]:
+    """`encoder` with all its layers in int8."""
+
+    def made(*key: str) -> onnx.ModelProto:
+        model = encoder_of(*key)
+        return quantised(model, peak_scales(model))
+
+    return made
