@@ -4,12 +4,13 @@ The tiny bundle is answered by the shipped fake backend: no weights, no PyTorch,
 """
 # ruff: noqa: E402 - the package has to be importable first
 
+import json
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
-from subprocess import CompletedProcess
+from subprocess import CompletedProcess, run
 
 import numpy as np
 import pytest
@@ -244,6 +245,23 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return CompletedProcess(argv, int(left.value.code), *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def tensorrt(tmp_path: Path) -> Callable[[str, Sequence[bytes]], list[dict[str, object]]]:
+    """Ask TensorRT-RTX's parser or builder about ONNX files: `("parse" or "build", files)`; one answer a file."""
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+
+    def ask(verb: str, files: Sequence[bytes]) -> list[dict[str, object]]:
+        paths = [tmp_path / f"{index}.onnx" for index, _ in enumerate(files)]
+        for path, data in zip(paths, files, strict=True):
+            path.write_bytes(data)
+        script = Path(__file__).with_name("tensorrt_builder.py")
+        done = run([sys.executable, script, verb, *paths], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+    return ask
 
 
 @pytest.fixture

@@ -11,10 +11,11 @@ import torch
 from medsam_edge.calibration import observe
 from medsam_edge.calibration.observe import observed
 from medsam_edge.calibration.tensor_statistics import Statistics, merged, to_arrays
-from medsam_edge.export.graphs import export_encoder
+from medsam_edge.export.graphs import finished, trace_encoder
 from medsam_edge.export.models.config import SamConfig
 from medsam_edge.export.models.sam import Sam
 from medsam_edge.runtime.errors import BackendError, BundleError, MeasurementError, StorageError, UsageError
+from medsam_edge.runtime.profile import medsam
 from medsam_edge.runtime.types import AnyArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -227,7 +228,7 @@ def test_an_exported_encoder_is_seen_as_torchs_hooks_see_it() -> None:
             hooks.callback(hook.remove)
         for image in images:
             sam.encode(image)
-    model = onnx.load_model_from_string(export_encoder(sam).data)
+    model = onnx.load_model_from_string(finished(trace_encoder(sam, medsam(sam.config.image_size)).model))
     weights = {each.name for each in model.graph.initializer if len(each.dims) == 2}  # tables of positions have three
     linear = [node for node in model.graph.node if node.op_type in ("MatMul", "Gemm") and node.input[1] in weights]
     found = observed(model, [node.input[0] for node in linear], [{"image": image.numpy()} for image in images])

@@ -3,12 +3,8 @@
 That they are fast on a device is another matter, which only a device can show.
 """
 
-import json
-import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,20 +16,10 @@ from medsam_edge.export.random_weights import random_checkpoint
 from medsam_edge.export.variants import TARGETS, chosen, export_graphs
 from medsam_edge.runtime.profile import Profile, litemedsam, medsam, medsam_hf_wanglab
 
-pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
-
+# What the parser or the builder says to ONNX files, one answer a file.
+Ask = Callable[..., list[dict[str, object]]]
 MIB = 2**20
 SMALL = {"widths": (16, 32, 40, 80), "depths": (1, 1, 1, 1), "heads": (1, 1, 1, 2)}
-
-
-def asked(verb: str, graphs: Sequence[Graph], folder: Path) -> list[dict[str, object]]:
-    paths = [folder / f"{index}.onnx" for index, _ in enumerate(graphs)]
-    for path, graph in zip(paths, graphs, strict=True):
-        path.write_bytes(graph.data)
-    script = Path(__file__).with_name("tensorrt_builder.py")
-    done = subprocess.run([sys.executable, script, verb, *paths], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
 def tiny_vit(patch_kernel: int) -> Sam:
@@ -56,24 +42,24 @@ def graphs(sam: Sam) -> tuple[Graph, ...]:
     return tuple(graph for model in models for graph in export_graphs(model[0], model[1], tuple(TARGETS), model[2]))
 
 
-def test_the_parser_takes_a_small_vits_graphs(small_graphs: tuple[Graph, ...], tmp_path: Path) -> None:
-    found = asked("parse", small_graphs, tmp_path)
+def test_the_parser_takes_a_small_vits_graphs(tensorrt: Ask, small_graphs: tuple[Graph, ...]) -> None:
+    found = tensorrt("parse", [graph.data for graph in small_graphs])
     assert [one["accepted"] for one in found] == [True] * len(small_graphs), found
 
 
 @pytest.mark.slow
-def test_the_builder_takes_every_graph(graphs: tuple[Graph, ...], tmp_path: Path) -> None:
-    found = asked("build", graphs, tmp_path)
+def test_the_builder_takes_every_graph(tensorrt: Ask, graphs: tuple[Graph, ...]) -> None:
+    found = tensorrt("build", [graph.data for graph in graphs])
     assert [one["accepted"] for one in found] == [True] * len(graphs), found
 
 
 @pytest.mark.slow
-def test_the_full_size_float16_encoder_needs_little_memory(tmp_path: Path) -> None:
+def test_the_full_size_float16_encoder_needs_little_memory(tensorrt: Ask) -> None:
     """Scores of one global block alone would be 384 MiB: the limit holds only where attention is fused."""
     exported = export_graphs(model_of(random_checkpoint("medsam-vit-b").tensors), medsam(1024), ["tensorrt"])
     lite = export_graphs(model_of(random_checkpoint("litemedsam").tensors), litemedsam(256), ["tensorrt"])
     half = [chosen(some, part, "fp16", "tensorrt") for some in (exported, lite) for part in ("encoder", "decoder")]
-    found = asked("build", half, tmp_path)
+    found = tensorrt("build", [graph.data for graph in half])
     assert [one["accepted"] for one in found] == [True] * 4, found
     activation = found[0]["activation_bytes"]
     assert isinstance(activation, int)
