@@ -45,6 +45,7 @@ def test_bf16_draws_nearly_the_masks_of_f32(found: DemoResult) -> None:
     golden = open_bundle(found.bundle).golden_cases()
     half, full = drawn("openvino:CPU:bf16"), drawn("openvino")
     scores = [dice(*pair) for masks in zip(half, full, strict=True) for pair in zip(*masks, strict=True)]
-    assert np.mean(scores) >= 0.99
-    assert min(scores) >= 0.9
+    # Measured 0.9988 and 0.9917 over 31 boxes (docs/figures.md); a small mask loses 0.01 with a handful of pixels.
+    assert np.mean(scores) >= 0.995
+    assert min(scores) >= 0.97
     assert min(scores) < 1  # two precisions, and not one twice
