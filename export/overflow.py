@@ -1,36 +1,49 @@
-"""Looks block by block for values that float16 cannot hold, before a float16 graph is trusted.
+"""Looks in both parts, operation by operation, for values that float16 cannot hold, before float16 graphs are trusted.
 
 Trained ViTs carry a few channels whose residual grows a thousandfold; one that passes 65504 becomes infinity, and a few
-layers later every value is NaN. Watching the float32 network says where and by how much, which a NaN does not.
+layers later every value is NaN. Watching the float32 network says where and by how much, which a NaN does not. What is
+watched is what each operation gives, not what each layer gives: a sum inside a block, or a score, overflows as well.
 """
 
-import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..runtime.errors import ParityError
 from ..runtime.profile import Profile
-from ..runtime.profile_steps import encoder_inputs
-from ..runtime.types import Image
-from .models.normalisation import normalisation_of
+from ..runtime.types import Case
 from .models.sam import Sam
+from .reference import Reference
 from .variants import formed_model
 
 LARGEST = float(torch.finfo(torch.float16).max)  # 65504
-_BLOCK = re.compile(r"(?:layers\.\d+\.)?blocks\.\d+")
+_BLOCK = re.compile(r"blocks\.\d+|(?:transformer\.)?layers\.\d+(?:\.blocks\.\d+)?")
+# These compute nothing: their values were seen when they were computed. One that is missing here costs time only.
+_MOVES = {"__getitem__", "expand", "flatten", "permute", "reshape", "split", "transpose", "unbind", "unsqueeze"}
 
 
 @dataclass(frozen=True)
 class Peak:
-    """The largest magnitude in a block, and the layer whose output it is ("" for the block's own)."""
+    """The largest magnitude in a block; where the block overflows, that of the first operation that does.
 
+    Attributes:
+        part: "encoder" or "decoder".
+        block: A block's name, the first word of what is in no block, or "" between them.
+        layer: The layer in the block that computed it, or "" for the block itself (its residuals, say).
+        operation: The operation in the layer, as PyTorch calls it.
+        largest: The magnitude.
+    """
+
+    part: str
     block: str
     layer: str
+    operation: str
     largest: float
 
     @property
@@ -38,57 +51,101 @@ class Peak:
         """Whether float16 cannot hold it; NaN counts."""
         return not self.largest <= LARGEST
 
+    @property
+    def place(self) -> str:
+        """Part, block, layer and operation in words."""
+        names = " ".join(name for name in (self.part, self.block, self.layer) if name)
+        return f"{names} ({self.operation})"
 
-def model_peaks(model: Sam, profile: Profile, images: Iterable[Image]) -> tuple[Peak, ...]:
-    """Return the peak of each block of a model's encoder on images uint8 `(H, W, 3)` under a profile."""
-    normalise = normalisation_of(profile)
-    inputs = (map(torch.from_numpy, encoder_inputs(profile, image).values()) for image in images)
-    return peaks(formed_model(model, "encoder").image_encoder, (normalise(*tensors) for tensors in inputs))
 
-
-@torch.no_grad()
-def peaks(encoder: nn.Module, images: Iterable[Tensor]) -> tuple[Peak, ...]:
-    """Run a float32 encoder and return the peak of each block, in their order; what is in no block counts by itself.
+def model_peaks(model: Sam, profile: Profile, cases: Iterable[Case], plain: bool = False) -> tuple[Peak, ...]:
+    """Compute cases in float32, one at a time, and return the peak of each block, in the order in which they run.
 
     Args:
-        encoder: In the shape in which it is exported: its layers are those of the float16 graph.
-        images: Normalised images `(1, 3, S, S)`.
+        model: The network.
+        profile: How the cases are prepared.
+        cases: Images with boxes.
+        plain: Watch the reference modules as they are, instead of the shape in which both parts are exported.
     """
-    found: dict[str, Peak] = {}
-    with _watched(encoder, found):
-        for image in images:
-            encoder(image)
+    exported = model if plain else formed_model(formed_model(model, "encoder"), "decoder")
+    reference = Reference(exported, profile)
+    # What float16 graphs compute in float16: the normalisation and the boxes' coordinates are outside.
+    parts = {"encoder": reference.model.image_encoder, "decoder": reference.model.mask_decoder}
+    with _watching(parts) as found:
+        for case in cases:
+            reference.decode(reference.embed(case.image), case.boxes, (case.image.shape[0], case.image.shape[1]))
     return tuple(found.values())
 
 
-def require_room(found: Iterable[Peak]) -> None:
-    """Refuse a float16 graph that would overflow.
+def worst(found: Sequence[Peak]) -> Peak:
+    """Return the first peak that overflows, or else the largest."""
+    return next((peak for peak in found if peak.overflows), max(found, key=lambda peak: peak.largest))
+
+
+def require_room(found: Sequence[Peak]) -> None:
+    """Refuse float16 graphs that would overflow.
 
     Raises:
-        ParityError: Naming the first block, its layer and the value.
+        ParityError: Naming the first part and block, the layer and the value.
     """
-    first = next((peak for peak in found if peak.overflows), None)
-    if first is not None:
-        place = f"{first.block} {first.layer}".strip()
+    peak = worst(found)
+    if peak.overflows:
         raise ParityError(
             f"values of at most {LARGEST:.0f}, which float16 can hold, in every block",
-            f"{first.largest:.3g} in {place}",
+            f"{peak.largest:.3g} in {peak.place}",
             "export without --target tensorrt and deploy float32, or bfloat16 where the device has it",
         )
 
 
 @contextmanager
-def _watched(encoder: nn.Module, found: dict[str, Peak]) -> Iterator[None]:
-    handles = [
-        module.register_forward_hook(_hook(*_place(name), found))
-        for name, module in encoder.named_modules()
-        if name and not isinstance(module, nn.ModuleList)  # a list is never called
-    ]
+def _watching(parts: Mapping[str, nn.Module]) -> Iterator[dict[tuple[str, str], Peak]]:
+    watch = _Watch()
+    handles = [handle for part, module in parts.items() for handle in watch.follow(part, module)]
     try:
-        yield
+        with watch:
+            yield watch.found
     finally:
         for handle in handles:
             handle.remove()
+
+
+class _Watch(TorchFunctionMode):
+    """Follows who computes, and keeps one number of what is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: dict[tuple[str, str], Peak] = {}
+        self._computing: list[tuple[str, str, str]] = []  # part, block and layer; the innermost is the last
+
+    def follow(self, part: str, root: nn.Module) -> Iterator[torch.utils.hooks.RemovableHandle]:
+        """Hook a part's modules."""
+        for name, module in root.named_modules():
+            place = (part, *_place(name))
+            yield module.register_forward_pre_hook(lambda *_, place=place: self._computing.append(place))
+            yield module.register_forward_hook(lambda *_: self._leave())
+
+    def _leave(self) -> None:
+        self._computing.pop()  # and no more: what a hook returns would take the place of the output
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:  # noqa: ANN401
+        result = func(*args, **(kwargs or {}))
+        if self._computing and func.__name__ not in _MOVES:
+            for value in result if isinstance(result, (tuple, list)) else (result,):
+                if isinstance(value, Tensor) and value.is_floating_point():
+                    self._note(func.__name__, value)
+        return result
+
+    def _note(self, operation: str, value: Tensor) -> None:
+        part, block, layer = self._computing[-1]
+        held = self.found.get((part, block))
+        # Nothing that comes later mends an overflow, NaN included; the first says where it begins.
+        if held is None or not held.overflows:
+            low, high = torch.aminmax(value)  # unlike abs().max() it makes no copy
+            largest = max(-float(low), float(high))
+            if held is None or not largest <= held.largest:
+                self.found[part, block] = Peak(part, block, layer, operation, largest)
 
 
 def _place(name: str) -> tuple[str, str]:
@@ -96,21 +153,3 @@ def _place(name: str) -> tuple[str, str]:
     match = _BLOCK.match(name)
     block = match[0] if match else name.split(".")[0]
     return block, name[len(block) + 1 :]
-
-
-def _hook(block: str, layer: str, found: dict[str, Peak]) -> "_Hook":
-    found.setdefault(block, Peak(block, "", 0.0))
-    return _Hook(block, layer, found)
-
-
-@dataclass(frozen=True, eq=False)
-class _Hook:
-    block: str
-    layer: str
-    found: dict[str, Peak]
-
-    def __call__(self, _module: nn.Module, _inputs: object, output: Tensor) -> None:
-        largest = float(output.abs().max())
-        held = self.found[self.block].largest
-        if not math.isnan(held) and not largest <= held:  # NaN stays: nothing that comes later mends it
-            self.found[self.block] = Peak(self.block, self.layer, largest)

@@ -36,9 +36,9 @@ from .architecture import model_of
 from .checkpoint import Checkpoint, known_file, read_checkpoint
 from .graphs import Graph
 from .models.sam import Sam
-from .overflow import LARGEST, model_peaks, require_room
+from .overflow import LARGEST, model_peaks, require_room, worst
 from .reference import Reference
-from .variants import DEFAULT_TARGETS, Variant, chosen, export_graphs, variants
+from .variants import DEFAULT_TARGETS, PLAIN, Variant, chosen, export_graphs, variants
 
 Say = Callable[[str], None]
 
@@ -116,7 +116,9 @@ def _float16(
     if not any(graph.precision == "fp16" for graph in graphs):
         return {}
     say("looking for values beyond float16, block by block")
-    found = model_peaks(model, profile, [case.image for case in cases])
+    found = model_peaks(model, profile, cases, all(graph.form == PLAIN for graph in graphs))
+    peak = worst(found)
+    say(f"found {peak.largest:.3g} in {peak.place}; float16 holds {LARGEST:.0f}")
     if gating:
         require_room(found)
     return {"schema": "medsam-edge/record/float16/1", "largest": LARGEST, "peaks": [asdict(peak) for peak in found]}

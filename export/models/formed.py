@@ -9,20 +9,13 @@ writes out in the form that a target runs best. Letters as in image_encoder.py; 
 import torch
 from torch import Tensor, nn
 
+from .common import softmax_attention
 from .image_encoder import Attention, Block, ImageEncoder, relative_table
 from .windows import join_heads, split_heads
 
 
 class Attend(nn.Module):
-    """softmax(query keyᵀ + rows + columns) value; under the exporter, one node that stands for it.
-
-    Attributes:
-        scores: Does nothing: a place where the scores, one head at a time, can be watched.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scores = nn.Identity()
+    """softmax(query keyᵀ + rows + columns) value; under the exporter, one node that stands for it."""
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """Attend.
@@ -41,7 +34,7 @@ class Attend(nn.Module):
 
     def _head(self, query: Tensor, key: Tensor, value: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         bias = (rows[..., :, None] + columns[..., None, :]).flatten(-2)
-        return torch.softmax(self.scores(query @ key.transpose(-2, -1) + bias), dim=-1) @ value
+        return softmax_attention(query @ key.transpose(-2, -1) + bias, value)
 
 
 class FormedAttention(nn.Module):
