@@ -79,15 +79,14 @@ def _ratio(ratio: Ratio) -> str:
 
 
 def _start_table(report: BenchReport) -> Table:
-    shares = report.memory or (None,) * len(report.candidates)
-    over = [
-        f"of {one.short}" for one in report.candidates for share in report.memory[:1] if one.name == share.reference
-    ]
-    many = [f"{report.boxes} boxes", *over] if report.boxes else []
-    heads = ("ready", "first mask", "one box", *over, *many)
-    made = table("Start in ms, peak memory in MiB", "", *heads, numbers=len(heads))
-    for one, share in zip(report.candidates, shares, strict=True):
-        made.add_row(one_line(one.name), *_start_figures(one, share))
+    title, shares, share = "Start in ms, peak memory in MiB", report.memory or (None,) * len(report.candidates), []
+    if report.memory:
+        title, share = f"{title}, share of {report.memory[0].reference}'s", ["share"]
+    many = [f"{report.boxes} boxes", *share] if report.boxes else []
+    heads = ("ready", "first mask", "one box", *share, *many)
+    made = table(title, "", *heads, numbers=len(heads))
+    for one, held in zip(report.candidates, shares, strict=True):
+        made.add_row(one_line(one.name), *_start_figures(one, held))
     return made
 
 
