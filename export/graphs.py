@@ -1,7 +1,7 @@
 """From torch modules to ONNX bytes that keep the graph contract (docs/bundle.md).
 
-Static shapes but for N, opset 18, ir_version 10, one self-contained file a part, checked by ONNX's own checker. It
-knows nothing of weights files and bundles.
+Static shapes but for N, opset 18, ir_version 10, one self-contained file a part unless its weights are too many for
+one, checked by ONNX's own checker. It knows nothing of checkpoints and bundles.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ from ..runtime.manifest import PartSpec
 from ..runtime.profile import Profile
 from .models.normalisation import min_max, normalisation_of
 from .models.sam import DecoderGraph, EncoderGraph, Sam
+from .separate_weights import Weights, check, separated
 
 OPSET = 18
 IR_VERSION = 10  # the newest that ONNX Runtime 1.23 reads
@@ -36,6 +37,7 @@ class Graph:
         precision: "fp32", or "fp16" for a typed float16 graph with float32 inputs, outputs and norms.
         form: How the same mathematics is written (docs/bundle.md); "plain" is the reference model as it is.
         targets: The backends that it is for.
+        weights: The file that `data` refers to, where it cannot hold its weights itself.
     """
 
     spec: PartSpec
@@ -43,6 +45,7 @@ class Graph:
     precision: str = "fp32"
     form: str = "plain"
     targets: tuple[str, ...] = ()
+    weights: tuple[Weights, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Traced:
 
     spec: PartSpec
     model: onnx.ModelProto
+    weights: tuple[Weights, ...] = ()
 
 
 def export_encoder(model: Sam, profile: Profile | None = None) -> Graph:
@@ -62,13 +66,13 @@ def export_encoder(model: Sam, profile: Profile | None = None) -> Graph:
             min-max.
     """
     traced = trace_encoder(model, profile)
-    return Graph(traced.spec, finished(traced.model))
+    return Graph(traced.spec, finished(traced.model, traced.weights), weights=traced.weights)
 
 
 def export_decoder(model: Sam) -> Graph:
     """Export `image_embedding` and `boxes` `[N, 4]` to `low_res_logits` `[N, 1, 4E, 4E]` and `iou_predictions`."""
     traced = trace_decoder(model)
-    return Graph(traced.spec, finished(traced.model))
+    return Graph(traced.spec, finished(traced.model, traced.weights), weights=traced.weights)
 
 
 def trace_encoder(model: Sam, profile: Profile | None = None) -> Traced:
@@ -108,10 +112,10 @@ def _traced(
             verbose=False,
         )
     assert program is not None
-    return Traced(spec, program.model_proto)
+    return Traced(spec, *separated(program))
 
 
-def finished(model: onnx.ModelProto) -> bytes:
+def finished(model: onnx.ModelProto, weights: tuple[Weights, ...] = ()) -> bytes:
     """Pin the versions that old runtimes read, drop the exporter's notes, check, serialise."""
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "medsam-edge", ""
@@ -123,7 +127,7 @@ def finished(model: onnx.ModelProto) -> bytes:
     for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
         del value.metadata_props[:]
     del model.graph.metadata_props[:]
-    onnx.checker.check_model(model, full_check=True)
+    check(model, weights)
     data: bytes = model.SerializeToString(deterministic=True)
     return data
 

@@ -227,6 +227,8 @@ def _checked(
 def _source(graph: Graph, folder: Path) -> GraphSource:
     path = folder / f"{graph.spec.name}.onnx"
     write_atomic(path, graph.data)
+    for weights in graph.weights:
+        write_atomic(folder / weights.name, weights.data)
     return GraphSource(path, graph.spec, sha256(graph.data).hexdigest())
 
 
@@ -246,7 +248,12 @@ def _commit(
 ) -> Manifest:
     for graph in graphs:
         writer.add_graph(
-            graph.data, part=graph.spec.name, precision=graph.precision, form=graph.form, targets=graph.targets
+            graph.data,
+            part=graph.spec.name,
+            precision=graph.precision,
+            form=graph.form,
+            targets=graph.targets,
+            weights=[weights.data for weights in graph.weights],
         )
     for case in golden:
         writer.add_golden(case)

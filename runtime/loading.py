@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .backends.base import Backend, BackendChoice, GraphSource
 from .backends.choose import open_cached, resolve, status
-from .bundle import Bundle, open_bundle, open_unhashed, verify_file
+from .bundle import Bundle, open_bundle, open_unhashed, verify_graph
 from .contract import check_contract
 from .errors import UsageError
 from .manifest import PartSpec
@@ -82,7 +82,7 @@ def _opened(bundle: str | Path | Bundle, later: bool) -> Bundle:
 def _source(bundle: Bundle, part: PartSpec, target: str | None) -> GraphSource:
     entry = bundle.entry(part.name, "fp32", target)
     source = GraphSource(bundle.root / entry.file, part, entry.sha256)
-    return source if bundle.hashed else replace(source, verify=partial(verify_file, bundle.root, entry))
+    return source if bundle.hashed else replace(source, verify=partial(verify_graph, bundle.root, entry))
 
 
 def target_of(choice: BackendChoice) -> str | None:
