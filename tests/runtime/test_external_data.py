@@ -161,10 +161,10 @@ def test_the_messages_are_onnxs_own() -> None:
     "hidden",
     [
         b"\x3b" + tensor("/etc/passwd") + b"\x3c",  # a group
-        varint(1 << 32 | 7 << 3 | 2) + field(7, field(5, tensor("/etc/passwd"))),  # a tag of more than 32 bits
+        varint(1 << 32 | 7 << 3 | 2) + field(7, field(5, tensor("/etc/passwd")))[1:],  # a tag of more than 32 bits
         b"\x80" * 11 + field(7, field(5, tensor("/etc/passwd"))),
         varint(7 << 3 | 2) + varint(1 << 40) + field(5, tensor("/etc/passwd")),
-        b"\x00" + field(7, field(5, tensor("/etc/passwd"))),
+        b"\x00\x01" + field(7, field(5, tensor("/etc/passwd"))),  # a field of the number 0
         b"\x3a\xff",
     ],
 )
