@@ -170,12 +170,10 @@ def _task_figures(group: TaskGroup) -> tuple[str, ...]:
 def _files_table(bundle: Bundle) -> Table:
     made = table("Files", "kind", "what", "sha256", "MB", numbers=1)
     for graph in bundle.manifest.graphs:
-        made.add_row(
-            "graph",
-            one_line(f"{graph.part} {graph.precision} {graph.form}"),
-            graph.sha256[:16],
-            _megabytes(graph.bytes),
-        )
+        what = one_line(f"{graph.part} {graph.precision} {graph.form}")
+        made.add_row("graph", what, graph.sha256[:16], _megabytes(graph.bytes))
+        for weights in graph.weights:
+            made.add_row("weights", what, weights.sha256[:16], _megabytes(weights.bytes))
     for kind, entries in (("golden", bundle.manifest.golden), ("record", bundle.manifest.records)):
         for entry in entries:
             made.add_row(kind, one_line(entry.name), entry.sha256[:16], _megabytes(entry.bytes))

@@ -11,7 +11,6 @@ from dataclasses import replace
 import torch
 
 from ..runtime.errors import CheckpointError
-from ..runtime.store import MAX_GRAPH_BYTES
 from .models.config import LITE_MEDSAM, MOBILE_SAM, Config, SamConfig, TinyVitConfig
 from .models.sam import Sam
 
@@ -52,7 +51,7 @@ def model_of(tensors: Tensors) -> Sam:
 
     Raises:
         CheckpointError: If the architecture is unknown, a key is missing, left over or of another shape, a
-            tensor holds integers, NaN or infinity, or the encoder is larger than one ONNX file may be.
+            tensor holds integers, NaN or infinity.
     """
     config = config_of(tensors)
     tensors = {name: value for name, value in tensors.items() if not name.startswith(_UNUSED)}
@@ -63,19 +62,8 @@ def model_of(tensors: Tensors) -> Sam:
         raise _unknown(tensors, error) from error
     _check_keys({name: tuple(value.shape) for name, value in model.state_dict().items()}, tensors)
     _check_values(tensors)
-    _check_size(model)
     model.load_state_dict(dict(tensors), assign=True)
     return model.eval().requires_grad_(False)
-
-
-def _check_size(model: Sam) -> None:
-    size = 4 * sum(parameter.numel() for parameter in model.image_encoder.parameters())
-    if size >= MAX_GRAPH_BYTES:
-        raise CheckpointError(
-            f"an encoder of less than {MAX_GRAPH_BYTES / 1e9:.1f} GB in float32, which one ONNX file can hold",
-            f"{size / 1e9:.1f} GB",
-            "use a ViT-B or ViT-L checkpoint",
-        )
 
 
 def _config_of(tensors: Tensors) -> SamConfig:

@@ -1,7 +1,7 @@
 """From torch modules to ONNX bytes that keep the graph contract (docs/bundle.md).
 
-Static shapes but for N, opset 18, ir_version 10, one self-contained file a part, checked by ONNX's own checker. It
-knows nothing of weights files and bundles.
+Static shapes but for N, opset 18, ir_version 10, one self-contained file a part unless its weights are too many for
+one, checked by ONNX's own checker. It knows nothing of checkpoints and bundles.
 """
 
 import contextlib
@@ -22,6 +22,7 @@ from ..runtime.profile import Profile
 from .fused import TRANSLATIONS
 from .models.normalisation import normalisation_of
 from .models.sam import DecoderGraph, EncoderGraph, Sam
+from .separate_weights import Weights, check, separated
 
 OPSET = 18
 IR_VERSION = 10  # the newest that ONNX Runtime 1.23 reads
@@ -37,6 +38,7 @@ class Graph:
         precision: "fp32", or "fp16" for a typed float16 graph with float32 inputs, outputs and norms.
         form: How the same mathematics is written (docs/bundle.md); "plain" is the reference model as it is.
         targets: The backends that it is for.
+        weights: The file that `data` refers to, where it cannot hold its weights itself.
     """
 
     spec: PartSpec
@@ -44,6 +46,7 @@ class Graph:
     precision: str = "fp32"
     form: str = "plain"
     targets: tuple[str, ...] = ()
+    weights: tuple[Weights, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Traced:
 
     spec: PartSpec
     model: onnx.ModelProto
+    weights: tuple[Weights, ...] = ()
 
 
 def trace_encoder(model: Sam, profile: Profile, *, fused: bool = True) -> Traced:
@@ -96,10 +100,10 @@ def _traced(
             verbose=False,
         )
     assert program is not None
-    return Traced(spec, program.model_proto)
+    return Traced(spec, *separated(program))
 
 
-def finished(model: onnx.ModelProto) -> bytes:
+def finished(model: onnx.ModelProto, weights: tuple[Weights, ...] = ()) -> bytes:
     """Pin the versions that old runtimes read, drop the exporter's notes, check, serialise."""
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "medsam-edge", ""
@@ -111,7 +115,7 @@ def finished(model: onnx.ModelProto) -> bytes:
     for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
         del value.metadata_props[:]
     del model.graph.metadata_props[:]
-    onnx.checker.check_model(model, full_check=True)
+    check(model, weights)
     data: bytes = model.SerializeToString(deterministic=True)
     return data
 

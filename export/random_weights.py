@@ -12,12 +12,13 @@ from torch import nn
 from ..runtime.errors import UsageError
 from .checkpoint import Checkpoint, weights_hash
 from .demo_checkpoint import checkpoint_path
-from .models.config import DEMO, LITE_MEDSAM, MEDSAM_VIT_B, SAM_VIT_L, Config
+from .models.config import DEMO, LITE_MEDSAM, MEDSAM_VIT_B, SAM_VIT_H, SAM_VIT_L, Config
 from .models.sam import Sam
 
 ARCHITECTURES: dict[str, tuple[Config, str]] = {
     "medsam-vit-b": (MEDSAM_VIT_B, "medsam"),
     "medsam-vit-l": (SAM_VIT_L, "medsam"),
+    "medsam-vit-h": (SAM_VIT_H, "medsam"),
     "litemedsam": (LITE_MEDSAM, "litemedsam"),
     "demo": (DEMO, "medsam"),
 }

@@ -129,7 +129,8 @@ def replaced(model: Sam, name: str, module: nn.Module) -> Sam:
 
 def _graph(traced: Traced, variant: Variant) -> Graph:
     proto = written_out(traced.model, variant.form) if variant.form in FORMS else traced.model
-    return Graph(traced.spec, finished(proto), variant.precision, variant.form, variant.targets)
+    data = finished(proto, traced.weights)
+    return Graph(traced.spec, data, variant.precision, variant.form, variant.targets, traced.weights)
 
 
 def chosen(graphs: Sequence[Graph], part: str, precision: str, target: str) -> Graph:

@@ -7,6 +7,7 @@ module reads only: `store` writes bundles, `manifest` says what they list, and b
 
 import hashlib
 import json
+import mmap
 import os
 import stat
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from .errors import BundleError, StorageError
+from .external_data import check_external_data
 from .files import explained
 from .golden import Golden, decode_golden
 from .manifest import MANIFEST_NAME, MAX_BYTES, FileEntry, GraphEntry, Manifest, parse
@@ -112,14 +114,15 @@ def open_bundle(path: str | Path) -> Bundle:
         StorageError: A file that cannot be read.
     """
     bundle = open_unhashed(path)
-    for entries in bundle.manifest.entries().values():
-        for entry in entries:
-            verify_file(bundle.root, entry)
+    for graph in bundle.manifest.graphs:
+        verify_graph(bundle.root, graph)
+    for entry in (*bundle.manifest.golden, *bundle.manifest.records):
+        verify_file(bundle.root, entry)
     return replace(bundle, hashed=True)
 
 
 def open_unhashed(path: str | Path) -> Bundle:
-    """Read the manifest alone, for one who calls `verify_file` before each file that is used: `load` with a state
+    """Read the manifest alone, for one who calls `verify_graph` before each graph that is used: `load` with a state
     folder, where a compiled model spares reading hundreds of megabytes of graph.
 
     Raises:
@@ -162,6 +165,22 @@ def _check_subfolder(root: Path, folder: str) -> None:
     # O_NOFOLLOW guards only the last part of a path, so the folders are looked at too.
     if (root / folder).is_symlink():
         raise BundleError(f"a folder {folder} inside {root}", "a symbolic link", _MEND)
+
+
+def verify_graph(root: Path, entry: GraphEntry) -> None:
+    """Hash a graph and its weights, and make sure that it refers to no other file.
+
+    Raises:
+        BundleError: As `verify_file`, or it names a file that the manifest does not list for it.
+        StorageError: A file that cannot be read.
+    """
+    files: tuple[Listed, ...] = (entry, *entry.weights)
+    for file in files:
+        verify_file(root, file)
+    with open_regular(root, entry.file) as descriptor:
+        # Mapped, because most of it is stepped over; nothing cannot be mapped.
+        data = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) if entry.bytes else b""
+        check_external_data(entry.file, data, entry.weights)
 
 
 def verify_file(root: Path, entry: Listed) -> None:

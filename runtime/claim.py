@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from .errors import StorageError, UsageError
-from .manifest import MANIFEST_NAME, SCHEMA_FAMILY, SUFFIXES
+from .manifest import MANIFEST_NAME, SCHEMA_FAMILY, SUFFIXES, WEIGHTS_SUFFIX
 
 LOCK_NAME = ".lock"
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")  # as write_atomic names them
@@ -62,7 +62,8 @@ def is_temporary(name: str) -> bool:
 def is_ours(folder: str, name: str) -> bool:
     """Whether only a bundle's writer gives such a name to a file in that folder."""
     hashed = _HASHED.fullmatch(name)
-    return is_temporary(name) or (hashed is not None and hashed[1] == SUFFIXES[folder])
+    endings = (SUFFIXES[folder], WEIGHTS_SUFFIX) if folder == "graphs" else (SUFFIXES[folder],)
+    return is_temporary(name) or (hashed is not None and hashed[1] in endings)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ is still there, or nothing. Knows nothing about what the bytes mean.
 """
 
 import errno
+import mmap
 import os
 import secrets
 import stat
@@ -145,6 +146,23 @@ def read_bytes(path: Path, limit: int) -> bytes:
     if data is None or len(data) > limit:  # the second where the file grew, or lies about its size as /proc does
         raise StorageError(f"a file of at most {limit:,} bytes", f"a larger one at {path}", "check the path")
     return data
+
+
+def mapped(path: Path) -> memoryview:
+    """Lend a whole file of any size without reading it; nobody may change it meanwhile.
+
+    Raises:
+        StorageError: As `open_file`.
+    """
+    with open_file(path) as stream, explained("a file that can be read", path):
+        return map_stream(stream)
+
+
+def map_stream(stream: BinaryIO) -> memoryview:
+    """Lend the content of an open file, which may be closed and even removed afterwards."""
+    if not os.fstat(stream.fileno()).st_size:  # which cannot be mapped
+        return memoryview(b"")
+    return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def write_atomic(path: Path, data: bytes | memoryview) -> None:

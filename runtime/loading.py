@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .backends.base import Backend, BackendChoice, GraphSource, label
 from .backends.choose import open_cached, resolve, status
-from .bundle import Bundle, open_bundle, open_unhashed, verify_file
+from .bundle import Bundle, open_bundle, open_unhashed, verify_graph
 from .contract import check_contract
 from .errors import UsageError
 from .manifest import GraphEntry, PartSpec
@@ -90,7 +90,7 @@ def entry_of(bundle: Bundle, part: str, choice: BackendChoice) -> GraphEntry:
 
 def _source(bundle: Bundle, part: PartSpec, entry: GraphEntry) -> GraphSource:
     source = GraphSource(bundle.root / entry.file, part, entry.sha256)
-    return source if bundle.hashed else replace(source, verify=partial(verify_file, bundle.root, entry))
+    return source if bundle.hashed else replace(source, verify=partial(verify_graph, bundle.root, entry))
 
 
 def target_of(choice: BackendChoice) -> str | None:

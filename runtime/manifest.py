@@ -16,7 +16,7 @@ from typing import NoReturn
 from medsam_edge import __version__
 
 from .errors import BundleError
-from .schema import from_json, to_json
+from .schema import from_json, omitted, to_json
 
 SCHEMA_FAMILY = "medsam-edge/bundle/"
 SCHEMA = SCHEMA_FAMILY + "1"
@@ -24,6 +24,8 @@ MANIFEST_NAME = "manifest.json"
 MAX_BYTES = 4 << 20
 SUFFIXES = {"graphs": ".onnx", "golden": ".npz", "records": ".json"}
 """The folders of a bundle, each with the ending of the files inside."""
+WEIGHTS_SUFFIX = ".bin"
+"""The ending of weights that lie beside their graph."""
 
 _MEND = "export again or copy the bundle again"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -48,8 +50,20 @@ class PartSpec:
 
 
 @dataclass(frozen=True)
+class WeightsEntry:
+    """A file of weights beside an ONNX file that could not hold them."""
+
+    file: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
 class GraphEntry:
-    """One ONNX file: a part in one precision and one attention form, preferred for `targets`."""
+    """One ONNX file: a part in one precision and one attention form, preferred for `targets`.
+
+    `weights` are the files that it refers to, by their bare names; none where it holds its weights itself.
+    """
 
     part: str
     precision: str
@@ -58,6 +72,7 @@ class GraphEntry:
     file: str
     sha256: str
     bytes: int
+    weights: tuple[WeightsEntry, ...] = omitted(())
 
 
 @dataclass(frozen=True)
@@ -116,17 +131,23 @@ class Manifest:
     digest: str
 
     def entries(self) -> dict[str, tuple[GraphEntry | FileEntry, ...]]:
-        """Every listed file by the folder it lies in."""
+        """Every listed file but the graphs' weights by the folder it lies in."""
         return {"graphs": self.graphs, "golden": self.golden, "records": self.records}
 
     def files(self) -> set[str]:
         """The relative names of every listed file."""
-        return {entry.file for entries in self.entries().values() for entry in entries}
+        weights = {entry.file for graph in self.graphs for entry in graph.weights}
+        return {entry.file for entries in self.entries().values() for entry in entries} | weights
 
 
 def file_name(folder: str, sha256: str) -> str:
     """The only name that a file with this content may have: "graphs/<sha256>.onnx"."""
     return f"{folder}/{sha256}{SUFFIXES[folder]}"
+
+
+def weights_name(sha256: str) -> str:
+    """The only name that a graph's weights with this content may have: "graphs/<sha256>.bin"."""
+    return f"graphs/{sha256}{WEIGHTS_SUFFIX}"
 
 
 def canonical(data: dict[str, object]) -> bytes:
@@ -234,14 +255,21 @@ def check_digest(raw: dict[str, object]) -> None:
 def _check_files(manifest: Manifest) -> None:
     for folder, entries in manifest.entries().items():
         for i, entry in enumerate(entries):
-            where = f"manifest.{folder}[{i}]"
-            if not _SHA256.fullmatch(entry.sha256):
-                raise _refuse(f"{where}.sha256 in 64 lower-case hexadecimal digits", short(entry.sha256))
-            # Spelling the one allowed name leaves traversal and absolute paths no way in.
-            if entry.file != file_name(folder, entry.sha256):
-                raise _refuse(f"{where}.file to be {file_name(folder, entry.sha256)}", short(entry.file))
-            if entry.bytes < 0:
-                raise _refuse(f"{where}.bytes of zero or more", str(entry.bytes))
+            _check_file(f"manifest.{folder}[{i}]", entry, file_name(folder, entry.sha256))
+    for i, graph in enumerate(manifest.graphs):
+        for j, weights in enumerate(graph.weights):
+            _check_file(f"manifest.graphs[{i}].weights[{j}]", weights, weights_name(weights.sha256))
+        _check_unique("file of weights", [weights.file for weights in graph.weights])
+
+
+def _check_file(where: str, entry: GraphEntry | FileEntry | WeightsEntry, name: str) -> None:
+    if not _SHA256.fullmatch(entry.sha256):
+        raise _refuse(f"{where}.sha256 in 64 lower-case hexadecimal digits", short(entry.sha256))
+    # Spelling the one allowed name leaves traversal and absolute paths no way in.
+    if entry.file != name:
+        raise _refuse(f"{where}.file to be {name}", short(entry.file))
+    if entry.bytes < 0:
+        raise _refuse(f"{where}.bytes of zero or more", str(entry.bytes))
 
 
 def _check_names(manifest: Manifest) -> None:

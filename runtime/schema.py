@@ -9,7 +9,7 @@ and nothing else.
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, field, fields, is_dataclass
 from pathlib import Path
 from reprlib import repr as short
 from types import NoneType, UnionType
@@ -19,6 +19,12 @@ from .errors import BundleError
 
 T = TypeVar("T")
 _MEND = "export again or copy the file again"
+_OMITTED = "omitted where it holds its default"
+
+
+def omitted(default: T) -> T:
+    """Declare a field that JSON has only where it is not its default, so that a later field changes no older file."""
+    return field(default=default, metadata={_OMITTED: True})
 
 
 def to_json(obj: object, where: str = "manifest") -> dict[str, object]:
@@ -29,7 +35,8 @@ def to_json(obj: object, where: str = "manifest") -> dict[str, object]:
     """
     if not is_dataclass(obj) or isinstance(obj, type):
         raise _wrong(where, "a dataclass", obj)
-    return {field.name: _encode(getattr(obj, field.name), f"{where}.{field.name}") for field in fields(obj)}
+    kept = [field.name for field in fields(obj) if not _left_out(field, getattr(obj, field.name))]
+    return {name: _encode(getattr(obj, name), f"{where}.{name}") for name in kept}
 
 
 def to_plain(value: object, where: str = "result") -> object:
@@ -86,12 +93,25 @@ def _decode(kind: Any, value: object, where: str) -> object:  # noqa: ANN401 - a
 
 def _decode_dataclass(cls: type[Any], value: object, where: str) -> object:
     data, hints = _object(value, where), get_type_hints(cls)
+    _check_keys(cls, data, where)
+    given = [field for field in fields(cls) if field.name in data]
+    made = cls(**{field.name: _decode(hints[field.name], data[field.name], f"{where}.{field.name}") for field in given})
+    if spare := [field.name for field in given if _left_out(field, getattr(made, field.name))]:
+        raise BundleError(f"no key {where}.{spare[0]} for what its absence says", short(data[spare[0]]), _MEND)
+    return made
+
+
+def _check_keys(cls: type[Any], data: dict[str, object], where: str) -> None:
     names = [field.name for field in fields(cls)]
     if unknown := sorted(set(data) - set(names)):
         raise BundleError(f"{where} with only the keys {', '.join(names)}", f"{short(unknown[0])} too", _MEND)
-    if missing := [name for name in names if name not in data]:
+    required = [field.name for field in fields(cls) if _OMITTED not in field.metadata]
+    if missing := [name for name in required if name not in data]:
         raise BundleError(f"{where}.{missing[0]}", "no such key", _MEND)
-    return cls(**{name: _decode(hints[name], data[name], f"{where}.{name}") for name in names})
+
+
+def _left_out(field: "Field[Any]", value: object) -> bool:
+    return _OMITTED in field.metadata and value == field.default
 
 
 def _decode_union(arms: tuple[Any, ...], value: object, where: str) -> object:

@@ -19,7 +19,8 @@ from medsam_edge import __version__
 
 from .claim import LOCK_NAME, check_destination, explained, is_ours, is_temporary, lock
 from .errors import BundleError
-from .files import read_bytes, write_atomic
+from .external_data import check_external_data
+from .files import mapped, read_bytes, write_atomic
 from .golden import Golden, encode_golden
 from .manifest import (
     MANIFEST_NAME,
@@ -30,13 +31,16 @@ from .manifest import (
     Manifest,
     Model,
     PartSpec,
+    WeightsEntry,
     encode,
     file_name,
     parse,
     seal,
+    weights_name,
 )
 
 MAX_GRAPH_BYTES = 2**31 - 1  # protobuf's own limit for one ONNX file
+CHUNK = 1 << 20
 
 
 class BundleWriter:
@@ -92,18 +96,39 @@ class BundleWriter:
             self._lock = None
 
     def add_graph(
-        self, source: bytes | Path, *, part: str, precision: str, form: str, targets: Sequence[str]
+        self,
+        source: bytes | Path,
+        *,
+        part: str,
+        precision: str,
+        form: str,
+        targets: Sequence[str],
+        weights: Sequence[bytes | memoryview | Path] = (),
     ) -> GraphEntry:
         """Add an ONNX graph, given as its bytes or as a file to copy.
 
+        Args:
+            source: The ONNX file.
+            part, precision, form, targets: What the manifest says of it.
+            weights: The files that it refers to, each as "<its SHA-256>.bin"; none where it holds its weights itself.
+
         Raises:
-            StorageError: The source cannot be read, is larger than ONNX allows, or the disk is full.
+            BundleError: It refers to other files than these.
+            StorageError: A source cannot be read, is larger than ONNX allows, or the disk is full.
         """
         data = read_bytes(source, MAX_GRAPH_BYTES) if isinstance(source, Path) else source
+        beside = tuple(self._add_weights(one) for one in weights)
         file, sha256 = self._store("graphs", data)
-        entry = GraphEntry(part, precision, form, tuple(targets), file, sha256, len(data))
+        check_external_data(file, data, beside)
+        entry = GraphEntry(part, precision, form, tuple(targets), file, sha256, len(data), beside)
         self._graphs.append(entry)
         return entry
+
+    def _add_weights(self, source: bytes | memoryview | Path) -> WeightsEntry:
+        data = mapped(source) if isinstance(source, Path) else source
+        sha256 = hashlib.sha256(data).hexdigest()
+        self._write(weights_name(sha256), data)
+        return WeightsEntry(weights_name(sha256), sha256, len(data))
 
     def add_golden(self, golden: Golden) -> FileEntry:
         """Add a golden case.
@@ -184,20 +209,22 @@ class BundleWriter:
         return entry
 
     def _store(self, folder: str, data: bytes) -> tuple[str, str]:
-        self._claimed()
         sha256 = hashlib.sha256(data).hexdigest()
-        file = file_name(folder, sha256)
+        self._write(file_name(folder, sha256), data)
+        return file_name(folder, sha256), sha256
+
+    def _write(self, file: str, data: bytes | memoryview) -> None:
+        self._claimed()
         target = self.path / file
         with explained(self.path):
             if _holds(target, data):
-                return file, sha256
+                return
             target.parent.mkdir(exist_ok=True)
             if target.is_symlink():  # write_atomic would write to where it points
                 target.unlink()
             if not target.exists():
                 self._added.append(target)
         write_atomic(target, data)
-        return file, sha256
 
     def _claimed(self) -> None:
         if self._lock is None:
@@ -235,10 +262,11 @@ class BundleWriter:
                 folder.rmdir()
 
 
-def _holds(path: Path, data: bytes) -> bool:
+def _holds(path: Path, data: bytes | memoryview) -> bool:
     if path.is_symlink() or not path.is_file() or path.stat().st_size != len(data):
         return False
-    return path.read_bytes() == data
+    with path.open("rb") as stream:
+        return all(stream.read(CHUNK) == data[at : at + CHUNK] for at in range(0, len(data), CHUNK))
 
 
 def _listing(folder: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from medsam_edge.benchmarks.verification import BackendReport, TaskGroup, Verify
 from medsam_edge.runtime.backends.choose import BackendStatus
 from medsam_edge.runtime.bundle import Bundle, open_bundle
 from medsam_edge.runtime.doctor import Diagnosis, ExtraStatus
+from medsam_edge.runtime.manifest import WeightsEntry
 from medsam_edge.runtime.metrics import Summary
 from medsam_edge.runtime.parity import Check, Group, Limits
 from medsam_edge.runtime.predictor import ServedBy
@@ -132,6 +133,13 @@ def test_a_bundle_fits(bundle: Bundle) -> None:
 def test_a_bundle_of_random_weights_says_so(bundle: Bundle) -> None:
     manifest = replace(bundle.manifest, model=replace(bundle.manifest.model, trained=False))
     assert flat(tables.LATENCY_ONLY) in flat(rendered(tables.inspect_tables(replace(bundle, manifest=manifest))))
+
+
+def test_weights_beside_a_graph_are_shown(bundle: Bundle) -> None:
+    encoder = replace(bundle.manifest.graphs[0], weights=(WeightsEntry("graphs/c.bin", "c" * 64, 2_549_000_000),))
+    opened = replace(bundle, manifest=replace(bundle.manifest, graphs=(encoder,)))
+    (row,) = [line.split() for line in rendered(tables.inspect_tables(opened)).splitlines() if "cccc" in line]
+    assert row == ["weights", "encoder", "fp32", "plain", "c" * 16, "2549.00"]
 
 
 def test_a_state_folder_fits(bundle: Bundle) -> None:

@@ -17,9 +17,9 @@ from medsam_edge.export.models.image_encoder import ImageEncoder
 from medsam_edge.export.models.normalisation import min_max
 from medsam_edge.export.models.sam import Sam
 from medsam_edge.export.overflow import Peak, model_peaks, require_room
-from medsam_edge.export.pipeline import opened
 from medsam_edge.export.random_weights import ARCHITECTURES, random_checkpoint
 from medsam_edge.export.reference import Reference
+from medsam_edge.export.trials import opened
 from medsam_edge.export.variants import chosen, export_graphs, formed_model
 from medsam_edge.runtime.errors import ParityError
 from medsam_edge.runtime.profile import Profile, medsam, profile_named

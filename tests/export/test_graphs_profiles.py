@@ -9,8 +9,8 @@ import torch
 from medsam_edge.export.graphs import Graph, finished, trace_encoder
 from medsam_edge.export.models.normalisation import normalisation_of
 from medsam_edge.export.models.sam import Sam
-from medsam_edge.export.pipeline import opened
 from medsam_edge.export.reference import Reference
+from medsam_edge.export.trials import opened
 from medsam_edge.runtime.profile import Profile, medsam_hf_flaviagiammarino, medsam_hf_wanglab
 from medsam_edge.runtime.types import Case
 

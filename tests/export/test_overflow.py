@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from medsam_edge.calibration.phantoms import phantom
-from medsam_edge.export import pipeline
+from medsam_edge.export import pipeline, trials
 from medsam_edge.export.graphs import Graph
 from medsam_edge.export.models.config import LITE_MEDSAM, SamConfig, TinyVitConfig
 from medsam_edge.export.models.sam import Sam
@@ -195,7 +195,7 @@ def half_export(
 ) -> Callable[[Path, Callable[[str], None]], ExportResult]:
     """An export for TensorRT whose graphs are exported already."""
     monkeypatch.setattr(pipeline, "export_graphs", lambda *_: small_graphs)
-    monkeypatch.setattr(pipeline, "available", lambda: ("onnxruntime",))
+    monkeypatch.setattr(trials, "available", lambda: ("onnxruntime",))
     return lambda path, say: export_bundle(path, tmp_path / "b", phantom_cases, "medsam", say, ["tensorrt"])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from medsam_edge.export import pipeline
+from medsam_edge.export import pipeline, trials
 from medsam_edge.export.checkpoint import Checkpoint
 from medsam_edge.export.models.config import SamConfig
 from medsam_edge.export.models.sam import Sam
@@ -32,7 +32,7 @@ def files(root: Path) -> dict[str, bytes]:
 @pytest.fixture
 def one_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     """Check the graphs on one backend only, where the test is not about them."""
-    monkeypatch.setattr(pipeline, "available", lambda: ("onnxruntime",))
+    monkeypatch.setattr(trials, "available", lambda: ("onnxruntime",))
 
 
 def test_the_bundle_opens_and_holds_what_the_result_says(exported: ExportResult) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from medsam_edge.export import pipeline
+from medsam_edge.export import trials
 from medsam_edge.export.graphs import Graph
 from medsam_edge.export.pipeline import ExportResult
 from medsam_edge.export.reference import Reference
@@ -30,7 +30,7 @@ def files(root: Path) -> dict[str, bytes]:
 @pytest.fixture(autouse=True)
 def one_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     """Check the graphs on one backend only."""
-    monkeypatch.setattr(pipeline, "available", lambda: ("onnxruntime",))
+    monkeypatch.setattr(trials, "available", lambda: ("onnxruntime",))
 
 
 def no_masks(golden: Golden) -> Golden:
@@ -116,10 +116,10 @@ KILLED_BEFORE_THE_MANIFEST = """
 import os, pickle, runpy, signal, sys
 from pathlib import Path
 runpy.run_path(sys.argv[1])
-from medsam_edge.export import pipeline
+from medsam_edge.export import pipeline, trials
 from medsam_edge.runtime import store
 graphs, cases, checkpoint, out = pickle.loads(Path(sys.argv[2]).read_bytes())
-pipeline.available = lambda: ("onnxruntime",)
+trials.available = lambda: ("onnxruntime",)
 pipeline.export_graphs = lambda *_: graphs
 honest = store.write_atomic
 def write_atomic(path, data):

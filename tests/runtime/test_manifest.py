@@ -16,6 +16,7 @@ from medsam_edge.runtime.manifest import (
     Model,
     PartSpec,
     TensorSpec,
+    WeightsEntry,
     canonical,
     encode,
     parse,
@@ -210,3 +211,48 @@ def test_a_manifest_with_nan_cannot_be_sealed() -> None:
 def test_a_manifest_with_a_lone_surrogate_cannot_be_sealed() -> None:
     with pytest.raises(BundleError, match="a manifest that JSON can hold"):
         seal(replace(a_manifest(), created="\ud800"))
+
+
+def with_weights(**changes: object) -> Change:
+    """A change that lists weights for the graph."""
+    entry = {"file": f"graphs/{SHA}.bin", "sha256": SHA, "bytes": 3, **changes}
+    return lambda data: data["graphs"][0].update(weights=[entry])
+
+
+def test_weights_beside_a_graph_are_listed_and_count_as_files() -> None:
+    manifest = parse(resealed(with_weights()))
+    assert manifest.graphs[0].weights == (WeightsEntry(f"graphs/{SHA}.bin", SHA, 3),)
+    assert f"graphs/{SHA}.bin" in manifest.files()
+    assert parse(encode(manifest)) == seal(manifest) == manifest
+
+
+def test_a_manifest_without_such_weights_says_nothing_of_them() -> None:
+    assert b"weights" not in encode(a_manifest()).replace(b"weights_sha256", b"")
+    assert a_manifest().digest == "737ab00b13e604c06c86fdee2ce808a32cc458336fe77d5b247b4a8d6cbbd352"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"file": f"graphs/{SHA}.onnx"}, r"graphs\[0\]\.weights\[0\]\.file to be"),
+        ({"file": f"../graphs/{SHA}.bin"}, r"weights\[0\]\.file to be"),
+        ({"file": "/etc/passwd"}, r"weights\[0\]\.file to be"),
+        ({"sha256": "../x"}, r"weights\[0\]\.sha256 in 64"),
+        ({"bytes": -1}, r"weights\[0\]\.bytes of zero or more"),
+        ({"name": "w"}, "found 'name' too"),
+    ],
+)
+def test_weights_are_named_by_their_hash_and_no_other_way(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(BundleError, match=message):
+        parse(resealed(with_weights(**changes)))
+
+
+def test_weights_listed_twice_or_as_nothing_are_refused() -> None:
+    def twice(data: dict[str, Any]) -> None:
+        with_weights()(data)
+        data["graphs"][0]["weights"] *= 2
+
+    with pytest.raises(BundleError, match="each file of weights once"):
+        parse(resealed(twice))
+    with pytest.raises(BundleError, match=r"no key manifest\.graphs\[0\]\.weights"):
+        parse(resealed(lambda data: data["graphs"][0].update(weights=[])))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medsam_edge.runtime.errors import BundleError
-from medsam_edge.runtime.schema import from_json, to_json
+from medsam_edge.runtime.schema import from_json, omitted, to_json
 
 
 @dataclass(frozen=True)
@@ -113,3 +113,28 @@ def test_anything_else_is_decoded_exactly_or_refused(changes: dict[str, object])
     except BundleError:
         return
     assert to_json(tree) == data
+
+
+@dataclass(frozen=True)
+class Newer:
+    name: str
+    added: tuple[Leaf, ...] = omitted(())
+    usual: int = 3
+
+
+def test_a_field_that_came_later_stands_only_where_it_says_something() -> None:
+    assert to_json(Newer("a")) == {"name": "a", "usual": 3}
+    assert from_json(Newer, {"name": "a", "usual": 3}) == Newer("a")
+    full = Newer("a", (Leaf("b", 1.0),))
+    assert list(to_json(full)) == ["name", "added", "usual"]
+    assert from_json(Newer, to_json(full)) == full
+
+
+def test_what_is_said_by_leaving_it_out_has_no_second_spelling() -> None:
+    with pytest.raises(BundleError, match=r"no key manifest\.added"):
+        from_json(Newer, {"name": "a", "added": [], "usual": 3})
+
+
+def test_only_a_field_that_says_so_may_be_left_out() -> None:
+    with pytest.raises(BundleError, match=r"manifest\.usual; found no such key"):
+        from_json(Newer, {"name": "a"})
