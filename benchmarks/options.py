@@ -26,6 +26,16 @@ Targets = Annotated[
     list[str] | None,
     typer.Option("--target", help="openvino, onnxruntime, tensorrt; repeat for several. Default: the first two."),
 ]
+CaseSource = Annotated[
+    str, typer.Option("--cases", help="Cases with masks: a folder, a csv list, an .npz, or phantoms.", metavar="CASES")
+]
+EvaluationSource = Annotated[
+    str | None,
+    typer.Option("--evaluation", help="Other cases to judge on. Default: some of --cases, of other patients."),
+]
+Work = Annotated[
+    Path | None, typer.Option(help="Folder that keeps what was computed. Default: BUNDLE.work beside the bundle.")
+]
 Form = Annotated[
     str | None, typer.Option(help="For measurements: plain, bias, tiled or concat in place of each target's own form.")
 ]

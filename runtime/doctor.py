@@ -12,6 +12,7 @@ from .machine import memory_gib, processor_features, processor_name
 # Extra to the modules that it brings and their distributions' names.
 _EXTRAS = {
     "export": {"torch": "torch", "onnx": "onnx", "onnxscript": "onnxscript", "safetensors": "safetensors"},
+    "calibrate": {"onnx": "onnx", "onnxruntime": "onnxruntime"},
     "baseline": {"skimage": "scikit-image", "cv2": "opencv-python-headless"},
 }
 

@@ -1,0 +1,66 @@
+"""Writes what was found into the bundle: one more graph, one more record, all else as it was.
+
+The bundle is replaced as a whole, by the atomic commit of `BundleWriter`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..runtime.bundle import Bundle
+from ..runtime.manifest import GraphEntry, Manifest
+from ..runtime.store import BundleWriter
+
+
+def record_kind(target: str) -> str:
+    """Name the record of a target's calibration."""
+    return f"calibration-{target}"
+
+
+def committed(bundle: Bundle, target: str, graph: tuple[bytes, str] | None, record: Mapping[str, object]) -> Manifest:
+    """Replace a target's int8 encoder and the record of its calibration.
+
+    Args:
+        bundle: The opened bundle.
+        target: The backend that the graph is for.
+        graph: The ONNX file and the form of attention that it was made from; None removes what was there.
+        record: In JSON types.
+
+    Raises:
+        StorageError: The folder cannot be written; the old bundle stays.
+    """
+    manifest, kind = bundle.manifest, record_kind(target)
+    with BundleWriter(bundle.root) as writer:
+        for entry in manifest.graphs:
+            if not _replaced(entry, target):
+                _keep(writer, bundle.root, entry)
+        if graph is not None:
+            writer.add_graph(graph[0], part="encoder", precision="int8", form=graph[1], targets=(target,))
+        for golden in bundle.golden_cases():
+            writer.add_golden(golden)
+        for old in manifest.records:
+            if old.name != kind:
+                writer.add_record(old.name, bundle.record(old.name))
+        writer.add_record(kind, record)
+        return writer.commit(
+            model=manifest.model,
+            profile=manifest.profile,
+            pipeline=manifest.pipeline,
+            parts=manifest.parts,
+            embedding_size=manifest.embedding_size,
+            created=manifest.created,
+        )
+
+
+def _replaced(entry: GraphEntry, target: str) -> bool:
+    return entry.precision == "int8" and entry.targets == (target,)
+
+
+def _keep(writer: BundleWriter, root: Path, entry: GraphEntry) -> None:
+    writer.add_graph(
+        root / entry.file,
+        part=entry.part,
+        precision=entry.precision,
+        form=entry.form,
+        targets=entry.targets,
+        weights=[root / weights.file for weights in entry.weights],
+    )

@@ -1,0 +1,82 @@
+"""What `quantize` found: every candidate, the one that is kept, and why the others are not."""
+
+from dataclasses import dataclass
+
+from .scores import Drop, Limits
+from .search import Sensitivity, Tried
+from .speed import Speed
+
+
+@dataclass(frozen=True)
+class RecipeRow:
+    """What a way to choose ranges does to masks, all blocks in int8, on the selection cases.
+
+    `objection` says why it is out: its masks are not finite numbers.
+    """
+
+    recipe: str
+    mean_parity: float | None
+    mean_drop: float | None
+    objection: str = ""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One precision on the target.
+
+    Attributes:
+        backend: As `--backend` takes it: "openvino:CPU:int8".
+        bytes: Size of the encoder's file.
+        recipe: How its ranges were chosen; "" where it has none.
+        kept_float: Blocks that stay in float.
+        drop: What its masks lose on the evaluation cases, or None where it was not judged.
+        speed: How it compares with the candidate that it has to beat, or None: unmeasured.
+        objections: Why it is not kept; empty where nothing speaks against it.
+        chosen: Whether it is the one.
+    """
+
+    backend: str
+    bytes: int
+    recipe: str
+    kept_float: tuple[str, ...]
+    drop: Drop | None
+    speed: Speed | None
+    objections: tuple[str, ...]
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of `quantize`.
+
+    Attributes:
+        bundle: The folder.
+        digest: The bundle's digest afterwards.
+        target: The backend that the graphs are for.
+        gating: False for random weights: their masks prove nothing, and nothing is refused for them.
+        limits: What a candidate may lose.
+        margin: By how much it must be faster.
+        warnings: What the cases cannot show.
+        recipes: Ways to choose ranges, tried on the selection cases.
+        sensitivities: Blocks by what int8 in each alone does, on the selection cases.
+        tried: Choices of blocks that were judged.
+        candidates: Every precision, the widest first.
+        notes: What else a person should know.
+        reused: Whether the bundle held this result already and nothing was done.
+        chosen: The backend to use, or None where nothing passed.
+    """
+
+    bundle: str
+    digest: str
+    target: str
+    gating: bool
+    limits: Limits
+    margin: float
+    warnings: tuple[str, ...]
+    recipes: tuple[RecipeRow, ...]
+    sensitivities: tuple[Sensitivity, ...]
+    tried: tuple[Tried, ...]
+    candidates: tuple[Candidate, ...]
+    notes: tuple[str, ...]
+    reused: bool
+    chosen: str | None

@@ -1,0 +1,298 @@
+"""The `quantize` verb: cases in, the cheapest precision that keeps the masks out, or a refusal with figures.
+
+It joins the other modules of this folder in their order: cases, ranges, recipes, blocks, the judgement on cases that
+nothing was chosen by, the time on this machine, and the commit.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from hashlib import sha256
+from pathlib import Path
+
+import onnx
+
+from ..runtime.backends.base import BackendChoice
+from ..runtime.backends.choose import resolve, status
+from ..runtime.bundle import Bundle
+from ..runtime.errors import ExitCode, ParityError, UsageError
+from ..runtime.loading import entry_of
+from ..runtime.machine import processor_features
+from ..runtime.manifest import GraphEntry, canonical
+from ..runtime.predictor import Predictor
+from ..runtime.profile import Profile
+from ..runtime.profile_steps import encoder_inputs
+from ..runtime.schema import from_json, to_json
+from .case_set import CaseSet
+from .commit import committed, record_kind
+from .int8_graphs import RECIPES, Int8Graphs, Recipe
+from .outcome import Candidate, Outcome, RecipeRow
+from .scores import Drop, Limits, summed
+from .search import Found, search
+from .speed import Speed, compared, interleaved
+from .three_sets import ThreeSets
+from .trial import Progress, Trial, opened
+from .work import Journal
+
+SCHEMA = "medsam-edge/record/calibration/1"
+PRECISIONS = ("auto", "int8", "bf16")
+TARGETS = ("openvino", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked for.
+
+    Attributes:
+        target: "openvino" or "onnxruntime", on this machine's CPU.
+        precision: One of `PRECISIONS`.
+        limits: What may be lost.
+        margin: Times as fast as the next wider precision that a candidate has to be.
+        rounds: Interleaved runs of each encoder.
+    """
+
+    target: str = "openvino"
+    precision: str = "auto"
+    limits: Limits = field(default_factory=Limits)
+    margin: float = 1.1
+    rounds: int = 9
+
+    def __post_init__(self) -> None:
+        if self.target not in TARGETS:
+            raise UsageError(f"a target among {', '.join(TARGETS)}", repr(self.target), "name one after --target")
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"a precision among {', '.join(PRECISIONS)}", repr(self.precision), "auto tries them all")
+        if self.precision == "bf16" and self.target != "openvino":
+            raise UsageError("bf16 on the target openvino", self.target, "ONNX Runtime has no bf16 on CPUs")
+        if not self.margin >= 1:
+            raise UsageError("a margin of at least 1", f"{self.margin}", "1.1 is ten percent faster")
+
+
+def quantize(bundle: Bundle, cases: ThreeSets, plan: Plan, work: Path, progress: Progress) -> Outcome:
+    """Find the cheapest precision of a target that keeps the masks, and write it into the bundle.
+
+    Args:
+        bundle: The opened bundle, with float32 graphs.
+        cases: To find ranges, to choose by, to judge on.
+        plan: What is asked for.
+        work: A folder for the journal: a run that was stopped goes on from it.
+        progress: Told what is done, how much of it, and of how much.
+
+    Returns:
+        With `chosen` None if nothing cheaper passed and paid; the bundle then is as it was.
+
+    Raises:
+        BundleError: The bundle has no float32 graph for the target.
+        MissingExtraError: The target's library is not installed.
+        StorageError: The journal or the bundle cannot be written.
+    """
+    resolve(plan.target)
+    key = _key(bundle, cases, plan)
+    if (before := _before(bundle, plan.target, key)) is not None:
+        return before
+    return _Run(bundle, cases, plan, key, Journal(work, key), progress).outcome()
+
+
+def _key(bundle: Bundle, cases: ThreeSets, plan: Plan) -> dict[str, object]:
+    """Gather everything that the result depends on."""
+    choice = resolve(plan.target)
+    graphs = {part: entry_of(bundle, part, choice).sha256 for part in ("encoder", "decoder")}
+    return {
+        "graphs": graphs,
+        "profile": bundle.manifest.profile,
+        "library": f"{plan.target} {status(plan.target).version}",
+        "processor": list(processor_features()),
+        "cases": cases.records(str(bundle.manifest.profile.get("name"))),
+        "plan": to_json(plan),
+    }
+
+
+def _before(bundle: Bundle, target: str, key: dict[str, object]) -> Outcome | None:
+    if record_kind(target) not in {entry.name for entry in bundle.manifest.records}:
+        return None
+    record = bundle.record(record_kind(target))
+    if record.get("schema") != SCHEMA or record.get("key_sha256") != _hash(key):
+        return None
+    found = from_json(Outcome, record.get("outcome"), "calibration")
+    return replace(found, bundle=str(bundle.root), digest=bundle.manifest.digest, reused=True)
+
+
+def _hash(key: dict[str, object]) -> str:
+    return sha256(canonical(key)).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class _Int8:
+    """The int8 graph that the search settled on, and how it came to it."""
+
+    data: bytes
+    recipe: Recipe
+    rows: tuple[RecipeRow, ...]
+    found: Found
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """One piece of work; what is computed once is a cached property."""
+
+    bundle: Bundle
+    cases: ThreeSets
+    plan: Plan
+    key: dict[str, object]
+    journal: Journal
+    progress: Progress
+
+    def outcome(self) -> Outcome:
+        self.trial.answers(self.cases.selection, self.base)
+        self.trial.answers(self.cases.evaluation, self.base)
+        judged = {choice: self._judged(choice) for choice in self._wanted()}
+        speeds = self._speeds([choice for choice, drop in judged.items() if not self._against(choice, drop)])
+        candidates = tuple(self._candidate(choice, drop, speeds.get(choice)) for choice, drop in judged.items())
+        best = _best(candidates)
+        marked = tuple(replace(one, chosen=one is best) for one in candidates)
+        return self._written(self._summed_up((self._float32(), *marked)))
+
+    @cached_property
+    def base(self) -> BackendChoice:
+        return resolve(self.plan.target)
+
+    @cached_property
+    def trial(self) -> Trial:
+        return Trial(self.bundle, self.journal, self.cases.seed, self.progress)
+
+    @cached_property
+    def entry(self) -> GraphEntry:
+        return entry_of(self.bundle, "encoder", self.base)
+
+    @cached_property
+    def graphs(self) -> Int8Graphs:
+        model = onnx.load(self.bundle.root / self.entry.file)
+        profile = Profile.from_dict(self.bundle.manifest.profile)
+        return Int8Graphs(model, profile, self.cases.calibration, self.journal, self.progress)
+
+    @cached_property
+    def int8(self) -> _Int8:
+        """Choose a recipe by the masks of the selection cases, then the blocks that stay float."""
+        rows = tuple(self._recipe_row(recipe) for recipe in RECIPES)
+        usable = [(row.mean_parity, recipe) for row, recipe in zip(rows, RECIPES, strict=True) if row.mean_parity]
+        if not usable:
+            raise ParityError("finite masks with int8 layers", "none with any recipe", "keep this model in float")
+        recipe = max(usable, key=lambda pair: pair[0])[1]
+        found = search(self.graphs.blocks, partial(self._with_float, recipe), self.limits)
+        return _Int8(self.graphs.graph(recipe, found.kept_float or frozenset()), recipe, rows, found)
+
+    @property
+    def limits(self) -> Limits:
+        return self.plan.limits if self.bundle.manifest.model.trained else Limits(1, 1)
+
+    def _wanted(self) -> Iterator[BackendChoice]:
+        bf16 = self.plan.target == "openvino" and {"avx512_bf16", "amx_bf16"} & set(processor_features())
+        if self.plan.precision == "bf16" or (self.plan.precision == "auto" and bf16):
+            yield replace(self.base, precision="bf16")
+        if self.plan.precision != "bf16":
+            yield replace(self.base, graph="int8")
+            if bf16:
+                yield replace(self.base, graph="int8", precision="bf16")
+
+    def _recipe_row(self, recipe: Recipe) -> RecipeRow:
+        try:
+            drop = self._drop(self.cases.selection, replace(self.base, graph="int8"), self.graphs.graph(recipe))
+        except ParityError as error:
+            return RecipeRow(str(recipe), None, None, error.found)
+        return RecipeRow(str(recipe), drop.mean_parity, drop.mean_drop)
+
+    def _with_float(self, recipe: Recipe, kept: frozenset[str]) -> Drop:
+        graph = self.graphs.graph(recipe, kept)
+        return self._drop(self.cases.selection, replace(self.base, graph="int8"), graph)
+
+    def _drop(self, cases: CaseSet, choice: BackendChoice, encoder: bytes | None) -> Drop:
+        return summed(self.trial.scores(cases, choice, encoder), self.cases.seed)
+
+    def _encoder(self, choice: BackendChoice) -> bytes | None:
+        return self.int8.data if choice.graph == "int8" else None
+
+    def _judged(self, choice: BackendChoice) -> Drop:
+        return self._drop(self.cases.evaluation, choice, self._encoder(choice))
+
+    def _against(self, choice: BackendChoice, drop: Drop) -> tuple[str, ...]:
+        if choice.graph == "int8" and self.int8.found.kept_float is None:
+            return "no choice of blocks keeps the limits on the selection cases", *drop.objections(self.limits)
+        return drop.objections(self.limits)
+
+    def _speeds(self, choices: Sequence[BackendChoice]) -> dict[BackendChoice, Speed]:
+        """Time what keeps the limits beside float32; each has to beat the fastest that is wider."""
+        if not choices:
+            return {}
+        names = {str(choice): choice for choice in (self.base, *choices)}
+        openers = {name: partial(self._opener, choice) for name, choice in names.items()}
+        image = next(iter(self.cases.evaluation)).image
+        tell = lambda done, count: self.progress("timing", done, count)  # noqa: E731
+        taken = interleaved(openers, encoder_inputs(self.graphs.profile, image), self.plan.rounds, tell)
+        found: dict[BackendChoice, Speed] = {}
+        widest = str(self.base)
+        for choice in choices:
+            found[choice] = compared(taken, str(choice), widest)
+            widest = str(choice) if found[choice].pays(self.plan.margin) else widest
+        return found
+
+    def _opener(self, choice: BackendChoice, stack: ExitStack) -> Predictor:
+        return stack.enter_context(opened(self.bundle, choice, self._encoder(choice)))
+
+    def _candidate(self, choice: BackendChoice, drop: Drop, speed: Speed | None) -> Candidate:
+        int8 = choice.graph == "int8"
+        kept = tuple(sorted(self.int8.found.kept_float or ())) if int8 else ()
+        objections = self._against(choice, drop)
+        if speed is not None and not speed.pays(self.plan.margin):
+            objections += (f"{speed.times:.2f} times as fast as {speed.against} (margin {self.plan.margin})",)
+        size = len(self.int8.data) if int8 else self.entry.bytes
+        return Candidate(str(choice), size, str(self.int8.recipe) if int8 else "", kept, drop, speed, objections)
+
+    def _float32(self) -> Candidate:
+        return Candidate(str(self.base), self.entry.bytes, "", (), None, None, ())
+
+    def _summed_up(self, candidates: tuple[Candidate, ...]) -> Outcome:
+        int8 = self.int8 if self.plan.precision != "bf16" else None
+        return Outcome(
+            bundle=str(self.bundle.root),
+            digest=self.bundle.manifest.digest,
+            target=self.plan.target,
+            gating=self.bundle.manifest.model.trained,
+            limits=self.plan.limits,
+            margin=self.plan.margin,
+            warnings=self.cases.warnings,
+            recipes=int8.rows if int8 else (),
+            sensitivities=int8.found.sensitivities if int8 else (),
+            tried=int8.found.tried if int8 else (),
+            candidates=candidates,
+            notes=tuple(self.journal.notes),
+            reused=False,
+            chosen=next((one.backend for one in candidates if one.chosen), None),
+        )
+
+    def _written(self, outcome: Outcome) -> Outcome:
+        """Commit what was chosen; a refusal leaves the bundle as it was."""
+        if outcome.chosen is None:
+            return outcome
+        record = {
+            "schema": SCHEMA,
+            "key_sha256": _hash(self.key),
+            "key": self.key,
+            "outcome": to_json(outcome, "calibration"),
+        }
+        graph = (self.int8.data, self.entry.form) if "int8" in outcome.chosen else None
+        manifest = committed(self.bundle, self.plan.target, graph, record)
+        return replace(outcome, digest=manifest.digest)
+
+
+def _best(candidates: Sequence[Candidate]) -> Candidate | None:
+    """Return the last that passes: each has beaten the ones before it."""
+    return next((one for one in reversed(candidates) if not one.objections and one.speed), None)
+
+
+def exit_code(outcome: Outcome) -> ExitCode:
+    """Return what the verb ends with: a failed limit comes before a failed margin, and `auto` may keep float32."""
+    if outcome.chosen is not None:
+        return ExitCode.OK
+    cheaper = [one for one in outcome.candidates if one.drop is not None]
+    return ExitCode.PARITY if all(one.speed is None for one in cheaper) else ExitCode.SPEED

@@ -1,0 +1,103 @@
+"""Three sets of cases that share nobody: to find ranges, to choose by, and to be judged on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..runtime.errors import CaseError
+from .case_overlap import check_disjoint
+from .case_record import to_record, warnings_of
+from .case_sampling import sampled, split_by_patient
+from .case_set import PHANTOMS, CaseSet, Purpose, case_set
+
+Progress = Callable[[str, int, int], None]
+SHARES = {"calibration": 0.4, "selection": 0.2, "evaluation": 0.4}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The most cases of each set."""
+
+    calibration: int = 32
+    selection: int = 16
+    evaluation: int = 500
+
+
+@dataclass(frozen=True)
+class ThreeSets:
+    """Cases to find ranges, to choose candidates by, and to judge the chosen one on; no patient is in two."""
+
+    calibration: CaseSet
+    selection: CaseSet
+    evaluation: CaseSet
+    seed: int
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What these cases cannot show, a sentence each."""
+        return tuple(f"{name}: {text}" for name, cases in self._named.items() for text in warnings_of(cases))
+
+    def records(self, profile: str) -> list[dict[str, object]]:
+        """Describe them for a bundle's record."""
+        return [to_record(cases, purpose=name, seed=self.seed, profile=profile) for name, cases in self._named.items()]
+
+    @property
+    def _named(self) -> dict[Purpose, CaseSet]:
+        return {"calibration": self.calibration, "selection": self.selection, "evaluation": self.evaluation}
+
+
+def three_sets(
+    source: str | Path | None,
+    evaluation: str | Path | None,
+    split: str | None,
+    evaluation_split: str | None,
+    counts: Counts,
+    seed: int,
+    progress: Progress,
+) -> ThreeSets:
+    """Look at every case once and share the cases out.
+
+    Args:
+        source: A folder, csv or npz; None or "phantoms" for synthetic cases.
+        evaluation: Cases of their own to judge on; None parts `source`'s, by patient.
+        split: The csv's split to calibrate on; None takes all.
+        evaluation_split: Its split to judge on; of `source` where `evaluation` is None.
+        counts: The most cases of each set.
+        seed: What the sets are drawn with.
+        progress: Told the case, the cases done, and how many there are.
+
+    Raises:
+        CaseError: A case is unusable, there are too few, or calibration and evaluation share pixels or a patient.
+        StorageError: A file cannot be read.
+    """
+    if source is None or source == PHANTOMS:
+        return _of_phantoms(evaluation, evaluation_split, counts, seed, progress)
+    listed = case_set(source, "calibration", split, progress=progress)
+    if evaluation is None and evaluation_split is None:
+        return _shared_out(split_by_patient(_enough(listed, 3), SHARES, seed), counts, seed)
+    judged = case_set(evaluation or source, "evaluation", evaluation_split, counts.evaluation, progress)
+    check_disjoint(listed, judged)
+    rest = {name: share for name, share in SHARES.items() if name != "evaluation"}
+    return _shared_out({**split_by_patient(_enough(listed, 2), rest, seed), "evaluation": judged}, counts, seed)
+
+
+def _of_phantoms(
+    evaluation: str | Path | None, evaluation_split: str | None, counts: Counts, seed: int, progress: Progress
+) -> ThreeSets:
+    calibration = case_set(None, "calibration", None, counts.calibration, progress)
+    selection = case_set(None, "selection", None, counts.selection, progress)
+    judged = case_set(evaluation, "evaluation", evaluation_split, counts.evaluation, progress)
+    check_disjoint(calibration, judged)
+    return ThreeSets(calibration, selection, sampled(judged, min(counts.evaluation, len(judged)), seed), seed)
+
+
+def _shared_out(sets: dict[str, CaseSet], counts: Counts, seed: int) -> ThreeSets:
+    most = {"calibration": counts.calibration, "selection": counts.selection, "evaluation": counts.evaluation}
+    drawn = {name: sampled(cases, min(most[name], len(cases)), seed) for name, cases in sets.items()}
+    return ThreeSets(drawn["calibration"], drawn["selection"], drawn["evaluation"], seed)
+
+
+def _enough(cases: CaseSet, least: int) -> CaseSet:
+    if len(cases) < least:
+        raise CaseError(f"at least {least} cases to share out", f"{len(cases)}", "add cases, or use phantoms")
+    return cases

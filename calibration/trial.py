@@ -1,0 +1,148 @@
+"""Runs an encoder's graph that is in no bundle yet, beside the bundle's decoder, and holds its masks against float32's.
+
+Every result goes through the journal, case by case, so that a run that was stopped goes on where it was.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from hashlib import sha256
+
+import numpy as np
+
+from ..runtime.backends.base import BackendChoice, GraphSource, label
+from ..runtime.backends.choose import status
+from ..runtime.bundle import Bundle
+from ..runtime.contract import check_contract
+from ..runtime.files import temporary_folder, write_atomic
+from ..runtime.loading import entry_of, load, open_both
+from ..runtime.metrics import dice
+from ..runtime.predictor import Predictor, ServedBy
+from ..runtime.profile import Profile
+from ..runtime.types import Case, Masks
+from .case_set import CaseRef, CaseSet
+from .jitter import with_jitter
+from .scores import MaskScore
+from .work import Entry, Journal
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What every candidate of a target is tried with.
+
+    Attributes:
+        bundle: Its decoder, profile and float32 encoder.
+        journal: Where results are kept.
+        seed: What prompts are drawn with.
+        progress: Told what is done, how many cases of it, and of how many.
+    """
+
+    bundle: Bundle
+    journal: Journal
+    seed: int
+    progress: Progress
+
+    def scores(self, cases: CaseSet, choice: BackendChoice, encoder: bytes | None = None) -> tuple[MaskScore, ...]:
+        """Score every mask of a candidate.
+
+        Args:
+            cases: Cases with reference masks.
+            choice: The backend, with the precision of the graph.
+            encoder: The candidate's ONNX file, or None for the bundle's own.
+
+        Raises:
+            ParityError: If the candidate answers with NaN.
+        """
+        name = sha256(encoder).hexdigest() if encoder is not None else entry_of(self.bundle, "encoder", choice).sha256
+        found: list[MaskScore] = []
+        with _lazily(opened(self.bundle, choice, encoder)) as candidate:
+            for done, ref in enumerate(cases.refs):
+                self.progress(f"{choice} on {ref.id}", done, len(cases))
+                entry = self.journal.once(f"scores {name} {choice} {_key(ref)}", partial(self._scored, candidate, ref))
+                found += _scores(ref, entry)
+        return tuple(found)
+
+    def answers(self, cases: CaseSet, choice: BackendChoice) -> None:
+        """Have the float32 graph answer every case, which `scores` compares with."""
+        with _lazily(opened(self.bundle, choice, None)) as predictor:
+            for done, ref in enumerate(cases.refs):
+                self.progress(f"float32 on {ref.id}", done, len(cases))
+                self.journal.once(_float32(ref), partial(self._answered, predictor, ref))
+
+    def _case(self, ref: CaseRef) -> Case:
+        return with_jitter(ref.read(), self.seed)
+
+    def _answered(self, predictor: Callable[[], Predictor], ref: CaseRef) -> Entry:
+        case = self._case(ref)
+        masks = predictor().segment(case.image, case.boxes).masks
+        return Entry(_against(masks, case), {"masks": np.packbits(masks)})
+
+    def _scored(self, candidate: Callable[[], Predictor], ref: CaseRef) -> Entry:
+        answer = self.journal.find(_float32(ref))
+        assert answer is not None, "`answers` comes first"
+        case = self._case(ref)
+        masks = candidate().segment(case.image, case.boxes).masks
+        theirs = _unpacked(answer, masks.shape)
+        parity = [dice(one, other) for one, other in zip(masks, theirs, strict=True)]
+        return Entry({"parity": parity, "dsc": _against(masks, case), "float32": answer.value})
+
+
+def _against(masks: Masks, case: Case) -> list[float]:
+    assert case.masks is not None, "a case set has cases with masks only"
+    return [dice(one, reference) for one, reference in zip(masks, case.masks, strict=True)]
+
+
+def _unpacked(answer: Entry, shape: Sequence[int]) -> Masks:
+    bits = np.unpackbits(answer.arrays["masks"], count=int(np.prod(shape)))
+    masks: Masks = bits.reshape(tuple(shape)).astype(np.bool_)
+    return masks
+
+
+def _scores(ref: CaseRef, entry: Entry) -> Iterator[MaskScore]:
+    assert isinstance(entry.value, Mapping)
+    columns = (entry.value[name] for name in ("parity", "dsc", "float32"))
+    for parity, dsc, before in zip(*columns, strict=True):
+        yield MaskScore(ref.id, ref.modality, ref.size, float(parity), float(before) - float(dsc))
+
+
+def _key(ref: CaseRef) -> str:
+    return f"{ref.id} {ref.pixel_sha256}"
+
+
+def _float32(ref: CaseRef) -> str:
+    return f"float32 {_key(ref)}"
+
+
+@contextmanager
+def _lazily(predictor: AbstractContextManager[Predictor]) -> Iterator[Callable[[], Predictor]]:
+    """Open a predictor when it is first asked for: a run whose results are all in the journal opens none."""
+    with ExitStack() as stack:
+        yield cache(lambda: stack.enter_context(predictor))
+
+
+@contextmanager
+def opened(bundle: Bundle, choice: BackendChoice, encoder: bytes | None) -> Iterator[Predictor]:
+    """Open an encoder that is in no bundle yet beside the bundle's decoder, or the bundle's own encoder."""
+    if encoder is None:
+        with load(bundle, str(choice)) as predictor:
+            yield predictor
+        return
+    with temporary_folder() as folder:
+        profile = Profile.from_dict(bundle.manifest.profile)
+        parts = check_contract(bundle.manifest, profile)
+        path, decoder = folder / "encoder.onnx", entry_of(bundle, "decoder", choice)
+        write_atomic(path, encoder)
+        digest = sha256(encoder).hexdigest()
+        sources = {
+            "encoder": GraphSource(path, parts["encoder"], digest),
+            "decoder": GraphSource(bundle.root / decoder.file, parts["decoder"], decoder.sha256),
+        }
+        first, second, _ = open_both(sources, choice, None)
+        graphs = {part: source.sha256 for part, source in sources.items()}
+        version, precision = status(choice.name).version or "", label(choice.graph, first.precision)
+        served = ServedBy(choice.name, version, choice.device, precision, graphs, bundle.manifest.model.trained)
+        with Predictor(profile, first, second, served) as predictor:
+            yield predictor

@@ -1,0 +1,176 @@
+"""The verb as a whole, on the demo model: what it keeps, what it refuses, and what a second run does."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from medsam_edge.benchmarks.cases import golden_cases
+from medsam_edge.calibration import quantize as verb
+from medsam_edge.calibration.lint import lint
+from medsam_edge.calibration.outcome import Candidate, Outcome
+from medsam_edge.calibration.quantize import Plan, exit_code, quantize
+from medsam_edge.calibration.scores import Limits
+from medsam_edge.calibration.speed import Speed
+from medsam_edge.calibration.three_sets import Counts, ThreeSets, three_sets
+from medsam_edge.export.demo_checkpoint import checkpoint_path
+from medsam_edge.export.pipeline import export_bundle
+from medsam_edge.runtime.bundle import Bundle, open_bundle
+from medsam_edge.runtime.errors import ExitCode, UsageError
+from medsam_edge.runtime.loading import load
+from medsam_edge.runtime.types import AnyArray
+from safetensors.numpy import load_file, save_file
+
+BLOCK, HIDDEN = 3, 17
+PLAN = Plan("onnxruntime", "int8", Limits(0.02, 0.1), margin=1.0, rounds=1)
+
+
+def quiet(_what: str, _done: int, _all: int) -> None:
+    """Say nothing."""
+
+
+def planted(tensors: dict[str, AnyArray]) -> dict[str, AnyArray]:
+    """Give one hidden channel the value 3000, and take what it does to the sum back in the bias.
+
+    The function stays what it was but for the channel's own small part; a range that holds 3000 has steps of 24, and
+    one that clips it loses what the bias takes back. No balancing reaches the input of `lin2`.
+    """
+    made = {name: values.astype(np.float32) for name, values in tensors.items()}
+    stem = f"image_encoder.blocks.{BLOCK}.mlp"
+    made[f"{stem}.lin1.weight"][HIDDEN], made[f"{stem}.lin1.bias"][HIDDEN] = 0, 3000
+    made[f"{stem}.lin2.bias"] -= 3000 * made[f"{stem}.lin2.weight"][:, HIDDEN]
+    return made
+
+
+@pytest.fixture(scope="module")
+def cases() -> ThreeSets:
+    return three_sets(None, None, None, None, Counts(4, 3, 6), 0, quiet)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("demo") / "demo.bundle"
+    return export_bundle(checkpoint_path("demo"), out, golden_cases()[:2], targets=["onnxruntime"]).bundle
+
+
+@pytest.fixture
+def bundle(demo: Path) -> Iterator[Bundle]:
+    """The demo's bundle, put back as it was afterwards."""
+    before = {path: path.read_bytes() for path in demo.rglob("*") if path.is_file()}
+    yield open_bundle(demo)
+    for path in demo.rglob("*"):
+        if path.is_file() and path not in before:
+            path.unlink()
+    for path, data in before.items():
+        path.write_bytes(data)
+
+
+@pytest.fixture
+def always_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test depends on what this machine is fast at."""
+    monkeypatch.setattr(Speed, "pays", lambda _self, _margin: True)
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    return tmp_path / "work"
+
+
+@pytest.mark.usefixtures("always_pays")
+def test_what_passes_is_written_into_the_bundle_and_serves(bundle: Bundle, cases: ThreeSets, work: Path) -> None:
+    before = open_bundle(bundle.root).manifest
+    outcome = quantize(bundle, cases, PLAN, work, quiet)
+    assert outcome.chosen == "onnxruntime:CPU:int8"
+    assert exit_code(outcome) == ExitCode.OK
+    after = open_bundle(bundle.root)
+    assert outcome.digest == after.manifest.digest != before.digest
+    assert set(after.manifest.graphs) > set(before.graphs)
+    entry = after.entry("encoder", "int8", "onnxruntime")
+    assert not lint(onnx.load(after.root / entry.file))
+    assert entry.bytes < 0.4 * after.entry("encoder", "fp32").bytes
+    with load(after, outcome.chosen) as predictor:
+        assert predictor.served_by.precision == "int8"
+        assert predictor.served_by.graphs["encoder"] == entry.sha256
+        golden = after.golden_cases()[0]
+        assert predictor.segment(golden.image, golden.boxes).masks.shape == golden.masks.shape
+    record = after.record("calibration-onnxruntime")
+    assert [one["purpose"] for one in record["key"]["cases"]] == ["calibration", "selection", "evaluation"]  # type: ignore[index]
+
+
+@pytest.mark.usefixtures("always_pays")
+def test_a_second_run_does_nothing_and_says_so(
+    bundle: Bundle, cases: ThreeSets, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = quantize(bundle, cases, PLAN, work, quiet)
+    written = {path: path.stat().st_mtime_ns for path in bundle.root.rglob("*") if path.is_file()}
+    monkeypatch.setattr(verb, "_Run", None)
+    second = quantize(open_bundle(bundle.root), cases, PLAN, work, quiet)
+    assert second == replace(first, reused=True)
+    assert {path: path.stat().st_mtime_ns for path in bundle.root.rglob("*") if path.is_file()} == written
+
+
+@pytest.mark.usefixtures("always_pays")
+def test_a_run_that_was_stopped_leaves_the_bundle_and_goes_on(bundle: Bundle, cases: ThreeSets, work: Path) -> None:
+    seen: list[str] = []
+
+    def stop(what: str, _done: int, _all: int) -> None:
+        seen.append(what)
+        if len(seen) == 40:
+            raise KeyboardInterrupt
+
+    before = bundle.manifest.digest
+    with pytest.raises(KeyboardInterrupt):
+        quantize(bundle, cases, PLAN, work, stop)
+    assert open_bundle(bundle.root).manifest.digest == before
+    results = {path: path.stat().st_mtime_ns for path in work.iterdir()}
+    assert quantize(bundle, cases, PLAN, work, quiet).chosen
+    assert {path: path.stat().st_mtime_ns for path in results} == results
+
+
+def test_limits_that_nothing_keeps_leave_the_bundle_as_it_was(bundle: Bundle, cases: ThreeSets, work: Path) -> None:
+    before = {path: path.read_bytes() for path in bundle.root.rglob("*") if path.is_file()}
+    outcome = quantize(bundle, cases, replace(PLAN, limits=Limits(0, 0)), work, quiet)
+    assert outcome.chosen is None
+    assert exit_code(outcome) == ExitCode.PARITY
+    assert {path: path.read_bytes() for path in bundle.root.rglob("*") if path.is_file()} == before
+
+
+def test_what_keeps_the_masks_and_does_not_pay_is_not_kept(
+    bundle: Bundle, cases: ThreeSets, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Speed, "pays", lambda _self, _margin: False)
+    outcome = quantize(bundle, cases, PLAN, work, quiet)
+    assert outcome.chosen is None
+    assert exit_code(outcome) == ExitCode.SPEED
+    assert "margin" in outcome.candidates[-1].objections[-1]
+    assert open_bundle(bundle.root).manifest.digest == bundle.manifest.digest
+
+
+@pytest.mark.usefixtures("always_pays")
+def test_a_block_that_int8_destroys_is_found_and_kept_in_float(tmp_path: Path, cases: ThreeSets, work: Path) -> None:
+    checkpoint = tmp_path / "planted.safetensors"
+    save_file(planted(load_file(checkpoint_path("demo"))), checkpoint)
+    out = tmp_path / "planted.bundle"
+    export_bundle(checkpoint, out, golden_cases()[:2], "medsam", targets=["onnxruntime"])
+    outcome = quantize(open_bundle(out), cases, PLAN, work, quiet)
+    assert outcome.sensitivities[0].block == f"blocks.{BLOCK}"
+    assert f"blocks.{BLOCK}" in int8_of(outcome).kept_float
+    assert outcome.chosen
+
+
+def int8_of(outcome: Outcome) -> Candidate:
+    return next(one for one in outcome.candidates if one.backend == "onnxruntime:CPU:int8")
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"target": "tensorrt"}, "a target among"),
+    ({"precision": "int4"}, "a precision among"),
+    ({"precision": "bf16"}, "bf16 on the target openvino"),
+    ({"margin": 0.5}, "a margin of at least 1"),
+    ({"margin": float("nan")}, "a margin of at least 1"),
+])  # fmt: skip
+def test_a_plan_that_cannot_be_is_refused(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        replace(PLAN, **changes)  # type: ignore[arg-type]

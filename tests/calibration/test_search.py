@@ -1,0 +1,60 @@
+"""The search for the fewest blocks in float, against judges whose truth is known."""
+
+from collections.abc import Mapping
+
+import pytest
+from medsam_edge.calibration.scores import Drop, Limits, MaskScore, summed
+from medsam_edge.calibration.search import search
+
+BLOCKS = ("patch_embed", "blocks.0", "blocks.1", "blocks.2", "neck")
+
+
+class Judge:
+    """Harm adds up; how often it was asked is counted."""
+
+    def __init__(self, harm: Mapping[str, float]) -> None:
+        self.harm, self.asked = harm, 0
+
+    def __call__(self, kept: frozenset[str]) -> Drop:
+        self.asked += 1
+        lost = sum(value for block, value in self.harm.items() if block not in kept)
+        return summed([MaskScore("case", "CT", "small", 1 - lost, lost)])
+
+
+def test_a_harmless_model_keeps_nothing_in_float() -> None:
+    found = search(BLOCKS, Judge({}), Limits())
+    assert found.kept_float == frozenset()
+    assert {one.block for one in found.sensitivities} == set(BLOCKS)
+
+
+@pytest.mark.parametrize("culprit", BLOCKS)
+def test_one_destroyed_block_is_found_and_it_alone_kept(culprit: str) -> None:
+    found = search(BLOCKS, Judge({"blocks.1": 0.001} | {culprit: 0.3}), Limits())
+    assert found.kept_float == {culprit}
+    assert found.sensitivities[0].block == culprit
+    assert found.tried[0].kept_float == ()
+    assert found.tried[0].objections
+
+
+def test_what_only_seemed_to_harm_is_let_go_again() -> None:
+    """Alone, `neck` does the most; with `blocks.0` in float it does nothing."""
+
+    def judge(kept: frozenset[str]) -> Drop:
+        alone = len(kept) == len(BLOCKS) - 1
+        lost = 0.2 * ("blocks.0" not in kept) + 0.5 * (alone and "neck" not in kept)
+        return summed([MaskScore("case", "CT", "small", 1 - lost, lost)])
+
+    found = search(BLOCKS, judge, Limits())
+    assert found.kept_float == {"blocks.0"}
+
+
+def test_what_nothing_helps_is_said() -> None:
+    found = search(BLOCKS, lambda _: summed([MaskScore("case", "CT", "small", 0.5, 0.5)]), Limits())
+    assert found.kept_float is None
+    assert len(found.tried) == len(BLOCKS)
+
+
+def test_the_judge_is_asked_a_few_times_only() -> None:
+    judge = Judge(dict.fromkeys(BLOCKS, 0.01))
+    search(BLOCKS, judge, Limits())
+    assert judge.asked <= 3 * len(BLOCKS)
