@@ -23,7 +23,9 @@ from medsam_edge.runtime.loading import load
 from medsam_edge.runtime.types import AnyArray
 from safetensors.numpy import load_file, save_file
 
-BLOCK, HIDDEN = 3, 17
+BLOCK, LARGEST = 3, 150000.0
+# One hidden channel sets the range, ten lie halfway between two of its 127 steps.
+VALUES = np.array([LARGEST, *((n + 0.5) * LARGEST / 127 for n in range(20, 120, 10))], np.float32)
 PLAN = Plan("onnxruntime", "int8", Limits(0.02, 0.1), margin=1.0, rounds=1)
 
 
@@ -32,15 +34,15 @@ def quiet(_what: str, _done: int, _all: int) -> None:
 
 
 def planted(tensors: dict[str, AnyArray]) -> dict[str, AnyArray]:
-    """Give one hidden channel the value 3000, and take what it does to the sum back in the bias.
+    """Give some hidden channels large values, and take what they do to the sum back in the bias.
 
-    The function stays what it was but for the channel's own small part; a range that holds 3000 has steps of 24, and
-    one that clips it loses what the bias takes back. No balancing reaches the input of `lin2`.
+    The function stays what it was but for the channels' own small part; in int8 what the bias takes back is not what
+    comes in, whether the range holds the largest or clips it. No balancing reaches the input of `lin2`.
     """
     made = {name: values.astype(np.float32) for name, values in tensors.items()}
     stem = f"image_encoder.blocks.{BLOCK}.mlp"
-    made[f"{stem}.lin1.weight"][HIDDEN], made[f"{stem}.lin1.bias"][HIDDEN] = 0, 3000
-    made[f"{stem}.lin2.bias"] -= 3000 * made[f"{stem}.lin2.weight"][:, HIDDEN]
+    made[f"{stem}.lin1.weight"][: len(VALUES)], made[f"{stem}.lin1.bias"][: len(VALUES)] = 0, VALUES
+    made[f"{stem}.lin2.bias"] -= made[f"{stem}.lin2.weight"][:, : len(VALUES)] @ VALUES
     return made
 
 
@@ -158,6 +160,7 @@ def test_a_block_that_int8_destroys_is_found_and_kept_in_float(tmp_path: Path, c
     assert outcome.sensitivities[0].block == f"blocks.{BLOCK}"
     assert f"blocks.{BLOCK}" in int8_of(outcome).kept_float
     assert outcome.chosen
+    assert outcome.tried[0].objections
 
 
 def int8_of(outcome: Outcome) -> Candidate:
