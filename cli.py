@@ -7,19 +7,8 @@ from typing import Annotated
 
 import typer
 from medsam_edge import __version__
-from medsam_edge.benchmarks.options import (
-    AsJson,
-    Backends,
-    Baseline,
-    Bundle,
-    CaseSource,
-    EvaluationSource,
-    Form,
-    ProfileName,
-    State,
-    Targets,
-    Work,
-)
+from medsam_edge.benchmarks import options
+from medsam_edge.benchmarks.options import AsJson, Backends, Baseline, Bundle, Form, ProfileName, State, Targets
 from medsam_edge.runtime.errors import DeviceMemoryError, ExitCode, MedSAMEdgeError, UsageError
 
 app = typer.Typer(
@@ -145,67 +134,50 @@ def segment(
 @app.command()
 def quantize(
     bundle: Bundle,
-    cases: CaseSource = "phantoms",
-    split: Annotated[str | None, typer.Option(help="Only this split of the cases' csv.")] = None,
-    evaluation: EvaluationSource = None,
-    evaluation_split: Annotated[str | None, typer.Option(help="The split to judge on.")] = None,
-    calibration_cases: Annotated[int, typer.Option(min=1, help="The most cases to find ranges with.")] = 32,
-    selection_cases: Annotated[int, typer.Option(min=1, help="The most cases to choose blocks by.")] = 16,
-    evaluation_cases: Annotated[int, typer.Option(min=1, help="The most cases to judge on.")] = 100,
-    precision: Annotated[str, typer.Option(help="auto, int8 or bf16.")] = "auto",
-    target: Annotated[str, typer.Option(help="openvino or onnxruntime, on this machine.")] = "openvino",
-    max_dsc_drop: Annotated[float, typer.Option(help="Most that the mean DSC may drop, 95 % bound.")] = 0.005,
-    worst_dsc_drop: Annotated[float, typer.Option(help="Most that the worst modality may lose.")] = 0.02,
-    margin: Annotated[float, typer.Option(help="Times as fast as the next wider precision.")] = 1.1,
-    seed: Annotated[int, typer.Option(help="What cases and prompts are drawn with.")] = 0,
-    work: Work = None,
+    cases: options.Cases = "phantoms",
+    split: options.Split = None,
+    evaluation: options.Evaluation = None,
+    evaluation_split: options.EvaluationSplit = None,
+    calibration_cases: options.CalibrationCases = 32,
+    selection_cases: options.SelectionCases = 16,
+    evaluation_cases: options.EvaluationCases = 100,
+    precision: options.Precision = "auto",
+    target: options.Target = "openvino",
+    max_dsc_drop: options.MaxDscDrop = 0.005,
+    worst_dsc_drop: options.WorstDscDrop = 0.02,
+    margin: options.Margin = 1.1,
+    seed: options.Seed = 0,
+    work: options.Work = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the cheapest precision that keeps the masks, and add it to the bundle; exit 4 if none does, 5 if none pays.
 
-    Ranges are found on some cases, blocks that have to stay in float on others, and what comes of it is judged on a
-    third set that shares no patient with them. A run that was stopped goes on where it was.
-
     Example: medsam-edge quantize vitb.bundle --cases my_cases --max-dsc-drop 0.005
     """
-    from medsam_edge.benchmarks.console import progress, show
-    from medsam_edge.benchmarks.quantize_tables import quantize_tables
-    from medsam_edge.calibration.quantize import Plan, exit_code
-    from medsam_edge.calibration.quantize import quantize as run
-    from medsam_edge.calibration.scores import Limits
-    from medsam_edge.calibration.three_sets import Counts, three_sets
-    from medsam_edge.runtime.bundle import open_bundle
+    from medsam_edge.benchmarks.console import show
     from medsam_edge.runtime.doctor import require_extra
 
     require_extra("calibrate")
-    plan = Plan(target, precision, Limits(max_dsc_drop, worst_dsc_drop), margin)
-    opened = open_bundle(bundle)
+    from medsam_edge.benchmarks.quantize_tables import quantize_tables
+    from medsam_edge.benchmarks.quantizing import quantize_bundle
+    from medsam_edge.calibration.outcome import exit_code
+    from medsam_edge.calibration.plan import Plan
+    from medsam_edge.calibration.scores import Limits
+    from medsam_edge.calibration.three_sets import Counts, Sources
+
     counts = Counts(calibration_cases, selection_cases, evaluation_cases)
-    with progress("looking at cases") as report:
-        sets = three_sets(cases, evaluation, split, evaluation_split, counts, seed, report)
-    with progress("quantizing") as report:
-        result = run(opened, sets, plan, work or bundle.with_name(f"{bundle.name}.work"), report)
+    sources = Sources(cases, evaluation, split, evaluation_split, counts, seed)
+    result = quantize_bundle(
+        bundle, sources, Plan(target, precision, Limits(max_dsc_drop, worst_dsc_drop), margin), work
+    )
     show("quantize", result, as_json, lambda: quantize_tables(result))
-    if (code := exit_code(result)) != ExitCode.OK:
-        raise typer.Exit(code)
-
-
-def rounds_from_text(text: str) -> int:
-    """Read `--rounds`: a number, or `auto`, which is 0."""
-    if text != "auto" and not (text.isdecimal() and int(text)):
-        raise typer.BadParameter(f"{text!r} is neither auto nor a number from 1 on")
-    return 0 if text == "auto" else int(text)
+    raise typer.Exit(exit_code(result))
 
 
 @app.command()
 def bench(
     bundle: Bundle,
-    rounds: Annotated[
-        int,
-        typer.Option(
-            parser=rounds_from_text, metavar="auto|N", help="Timed rounds. auto: about five minutes, 5 to 100 rounds."
-        ),
-    ] = "auto",  # type: ignore[assignment] # parsed like what a person types
+    rounds: options.Rounds = "auto",  # type: ignore[assignment] # parsed like what a person types
     backend: Backends = None,
     baseline: Annotated[
         Baseline | None, typer.Option(help="Run this too, as the authors do: torch, eager, with and without tuning.")
@@ -213,10 +185,7 @@ def bench(
     source: Annotated[
         str | None, typer.Option(help="The checkpoint, for --baseline; not needed for random weights and the demo.")
     ] = None,
-    against: Annotated[
-        list[Path] | None,
-        typer.Option(help="Another bundle of the same checkpoint and profile; repeat for more.", metavar="BUNDLE"),
-    ] = None,
+    against: options.Against = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure latency, start and memory of every backend, interleaved, with mask parity in the same table.

@@ -26,15 +26,25 @@ Targets = Annotated[
     list[str] | None,
     typer.Option("--target", help="openvino, onnxruntime, tensorrt; repeat for several. Default: the first two."),
 ]
-CaseSource = Annotated[
-    str, typer.Option("--cases", help="Cases with masks: a folder, a csv list, an .npz, or phantoms.", metavar="CASES")
+Cases = Annotated[
+    str, typer.Option(help="Cases with masks: a folder, a csv list, an .npz, or phantoms.", metavar="CASES")
 ]
-EvaluationSource = Annotated[
-    str | None,
-    typer.Option("--evaluation", help="Other cases to judge on. Default: some of --cases, of other patients."),
+Split = Annotated[str | None, typer.Option(help="Only this split of the cases' csv.")]
+Evaluation = Annotated[
+    str | None, typer.Option(help="Other cases to judge on. Default: some of --cases, of other patients.")
 ]
+EvaluationSplit = Annotated[str | None, typer.Option(help="The split to judge on.")]
+CalibrationCases = Annotated[int, typer.Option(min=1, help="The most cases to find ranges with.")]
+SelectionCases = Annotated[int, typer.Option(min=1, help="The most cases to choose blocks by.")]
+EvaluationCases = Annotated[int, typer.Option(min=1, help="The most cases to judge on.")]
+Precision = Annotated[str, typer.Option(help="auto, int8 or bf16.")]
+Target = Annotated[str, typer.Option(help="openvino or onnxruntime, on this machine.")]
+MaxDscDrop = Annotated[float, typer.Option(help="Most that the mean DSC may drop: the end of its 95 % interval.")]
+WorstDscDrop = Annotated[float, typer.Option(help="Most that the worst modality may lose.")]
+Margin = Annotated[float, typer.Option(help="Times as fast as the next wider precision that it has to be.")]
+Seed = Annotated[int, typer.Option(min=0, help="What cases and prompts are drawn with.")]
 Work = Annotated[
-    Path | None, typer.Option(help="Folder that keeps what was computed. Default: BUNDLE.work beside the bundle.")
+    Path | None, typer.Option(help="Keeps what was computed, to go on from. Default: BUNDLE.work beside the bundle.")
 ]
 Form = Annotated[
     str | None, typer.Option(help="For measurements: plain, bias, tiled or concat in place of each target's own form.")
@@ -45,3 +55,22 @@ class Baseline(str, Enum):
     """What a bundle can be measured against."""
 
     TORCH = "torch"
+
+
+def rounds_from_text(text: str) -> int:
+    """Read `--rounds`: a number, or `auto`, which is 0."""
+    if text != "auto" and not (text.isdecimal() and int(text)):
+        raise typer.BadParameter(f"{text!r} is neither auto nor a number from 1 on")
+    return 0 if text == "auto" else int(text)
+
+
+Rounds = Annotated[
+    int,
+    typer.Option(
+        parser=rounds_from_text, metavar="auto|N", help="Timed rounds. auto: about five minutes, 5 to 100 rounds."
+    ),
+]
+Against = Annotated[
+    list[Path] | None,
+    typer.Option(help="Another bundle of the same checkpoint and profile; repeat for more.", metavar="BUNDLE"),
+]

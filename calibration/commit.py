@@ -6,7 +6,8 @@ The bundle is replaced as a whole, by the atomic commit of `BundleWriter`.
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..runtime.bundle import Bundle
+from ..runtime.bundle import Bundle, open_bundle
+from ..runtime.errors import BundleError
 from ..runtime.manifest import GraphEntry, Manifest
 from ..runtime.store import BundleWriter
 
@@ -22,16 +23,18 @@ def committed(bundle: Bundle, target: str, graph: tuple[bytes, str] | None, reco
     Args:
         bundle: The opened bundle.
         target: The backend that the graph is for.
-        graph: The ONNX file and the form of attention that it was made from; None removes what was there.
+        graph: The ONNX file and the form of attention that it was made from; None keeps what was there.
         record: In JSON types.
 
     Raises:
+        BundleError: The bundle is another one than when it was opened, or a file of it changed.
         StorageError: The folder cannot be written; the old bundle stays.
     """
     manifest, kind = bundle.manifest, record_kind(target)
     with BundleWriter(bundle.root) as writer:
+        _check_unchanged(bundle)
         for entry in manifest.graphs:
-            if not _replaced(entry, target):
+            if graph is None or not _replaced(entry, target):
                 _keep(writer, bundle.root, entry)
         if graph is not None:
             writer.add_graph(graph[0], part="encoder", precision="int8", form=graph[1], targets=(target,))
@@ -49,6 +52,14 @@ def committed(bundle: Bundle, target: str, graph: tuple[bytes, str] | None, reco
             embedding_size=manifest.embedding_size,
             created=manifest.created,
         )
+
+
+def _check_unchanged(bundle: Bundle) -> None:
+    """Hours may lie between opening and writing, and another process may have written meanwhile."""
+    now = open_bundle(bundle.root).manifest.digest
+    if now != bundle.manifest.digest:
+        found = f"{now[:16]}…, written meanwhile"
+        raise BundleError(f"the bundle that was opened, {bundle.manifest.digest[:16]}…", found, "run the verb again")
 
 
 def _replaced(entry: GraphEntry, target: str) -> bool:

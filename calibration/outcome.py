@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ..runtime.errors import ExitCode
 from .scores import Drop, Limits
 from .search import Sensitivity, Tried
 from .speed import Speed
@@ -80,3 +81,10 @@ class Outcome:
     notes: tuple[str, ...]
     reused: bool
     chosen: str | None
+
+
+def exit_code(outcome: Outcome) -> ExitCode:
+    """Return what the verb ends with: 4 where no candidate keeps the limits, 5 where one does and none pays."""
+    if outcome.chosen is not None:
+        return ExitCode.OK
+    return ExitCode.SPEED if any(one.speed for one in outcome.candidates) else ExitCode.PARITY

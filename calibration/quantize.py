@@ -4,9 +4,10 @@ It joins the other modules of this folder in their order: cases, ranges, recipes
 nothing was chosen by, the time on this machine, and the commit.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
@@ -16,9 +17,9 @@ import onnx
 from ..runtime.backends.base import BackendChoice
 from ..runtime.backends.choose import resolve, status
 from ..runtime.bundle import Bundle
-from ..runtime.errors import ExitCode, ParityError, UsageError
+from ..runtime.errors import ParityError, UsageError
 from ..runtime.loading import entry_of
-from ..runtime.machine import processor_features
+from ..runtime.machine import processor_features, processor_name
 from ..runtime.manifest import GraphEntry, canonical
 from ..runtime.predictor import Predictor
 from ..runtime.profile import Profile
@@ -28,7 +29,8 @@ from .case_set import CaseSet
 from .commit import committed, record_kind
 from .int8_graphs import RECIPES, Int8Graphs, Recipe
 from .outcome import Candidate, Outcome, RecipeRow
-from .scores import Drop, Limits, summed
+from .plan import Plan
+from .scores import NOTHING_LEFT, Drop, Limits, summed
 from .search import Found, search
 from .speed import Speed, compared, interleaved
 from .three_sets import ThreeSets
@@ -36,37 +38,6 @@ from .trial import Progress, Trial, opened
 from .work import Journal
 
 SCHEMA = "medsam-edge/record/calibration/1"
-PRECISIONS = ("auto", "int8", "bf16")
-TARGETS = ("openvino", "onnxruntime")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is asked for.
-
-    Attributes:
-        target: "openvino" or "onnxruntime", on this machine's CPU.
-        precision: One of `PRECISIONS`.
-        limits: What may be lost.
-        margin: Times as fast as the next wider precision that a candidate has to be.
-        rounds: Interleaved runs of each encoder.
-    """
-
-    target: str = "openvino"
-    precision: str = "auto"
-    limits: Limits = field(default_factory=Limits)
-    margin: float = 1.1
-    rounds: int = 9
-
-    def __post_init__(self) -> None:
-        if self.target not in TARGETS:
-            raise UsageError(f"a target among {', '.join(TARGETS)}", repr(self.target), "name one after --target")
-        if self.precision not in PRECISIONS:
-            raise UsageError(f"a precision among {', '.join(PRECISIONS)}", repr(self.precision), "auto tries them all")
-        if self.precision == "bf16" and self.target != "openvino":
-            raise UsageError("bf16 on the target openvino", self.target, "ONNX Runtime has no bf16 on CPUs")
-        if not self.margin >= 1:
-            raise UsageError("a margin of at least 1", f"{self.margin}", "1.1 is ten percent faster")
 
 
 def quantize(bundle: Bundle, cases: ThreeSets, plan: Plan, work: Path, progress: Progress) -> Outcome:
@@ -88,23 +59,26 @@ def quantize(bundle: Bundle, cases: ThreeSets, plan: Plan, work: Path, progress:
         StorageError: The journal or the bundle cannot be written.
     """
     resolve(plan.target)
-    key = _key(bundle, cases, plan)
+    if entry_of(bundle, "encoder", resolve(plan.target)).weights and plan.precision != "bf16":
+        found = "weights in a file beside their graph"
+        raise UsageError("an encoder that fits into one ONNX file", found, "use --precision bf16 for this model")
+    facts = _facts(bundle, cases, plan)
+    key = {**facts, "plan": to_json(plan)}
     if (before := _before(bundle, plan.target, key)) is not None:
         return before
-    return _Run(bundle, cases, plan, key, Journal(work, key), progress).outcome()
+    return _Run(bundle, cases, plan, key, Journal(work, facts), progress).outcome()
 
 
-def _key(bundle: Bundle, cases: ThreeSets, plan: Plan) -> dict[str, object]:
-    """Gather everything that the result depends on."""
+def _facts(bundle: Bundle, cases: ThreeSets, plan: Plan) -> dict[str, object]:
+    """Gather everything that a candidate's masks and times depend on."""
     choice = resolve(plan.target)
     graphs = {part: entry_of(bundle, part, choice).sha256 for part in ("encoder", "decoder")}
     return {
         "graphs": graphs,
         "profile": bundle.manifest.profile,
-        "library": f"{plan.target} {status(plan.target).version}",
-        "processor": list(processor_features()),
+        "libraries": [f"{name} {status(name).version}" for name in sorted({plan.target, "onnxruntime"})],
+        "processor": [processor_name(), os.cpu_count(), *processor_features()],
         "cases": cases.records(str(bundle.manifest.profile.get("name"))),
-        "plan": to_json(plan),
     }
 
 
@@ -127,9 +101,17 @@ class _Int8:
     """The int8 graph that the search settled on, and how it came to it."""
 
     data: bytes
-    recipe: Recipe
+    recipe: Recipe | None
     rows: tuple[RecipeRow, ...]
     found: Found
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What a candidate loses on the evaluation cases, or None, and what speaks against it."""
+
+    drop: Drop | None
+    objections: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,8 +129,8 @@ class _Run:
         self.trial.answers(self.cases.selection, self.base)
         self.trial.answers(self.cases.evaluation, self.base)
         judged = {choice: self._judged(choice) for choice in self._wanted()}
-        speeds = self._speeds([choice for choice, drop in judged.items() if not self._against(choice, drop)])
-        candidates = tuple(self._candidate(choice, drop, speeds.get(choice)) for choice, drop in judged.items())
+        speeds = self._speeds([choice for choice, one in judged.items() if not one.objections])
+        candidates = tuple(self._candidate(choice, one, speeds.get(choice)) for choice, one in judged.items())
         best = _best(candidates)
         marked = tuple(replace(one, chosen=one is best) for one in candidates)
         return self._written(self._summed_up((self._float32(), *marked)))
@@ -168,16 +150,21 @@ class _Run:
     @cached_property
     def graphs(self) -> Int8Graphs:
         model = onnx.load(self.bundle.root / self.entry.file)
-        profile = Profile.from_dict(self.bundle.manifest.profile)
-        return Int8Graphs(model, profile, self.cases.calibration, self.journal, self.progress)
+        return Int8Graphs(model, self.profile, self.cases.calibration, self.journal, self.progress)
+
+    @property
+    def profile(self) -> Profile:
+        return Profile.from_dict(self.bundle.manifest.profile)
 
     @cached_property
     def int8(self) -> _Int8:
         """Choose a recipe by the masks of the selection cases, then the blocks that stay float."""
         rows = tuple(self._recipe_row(recipe) for recipe in RECIPES)
-        usable = [(row.mean_parity, recipe) for row, recipe in zip(rows, RECIPES, strict=True) if row.mean_parity]
+        usable = [
+            (row.mean_parity, recipe) for row, recipe in zip(rows, RECIPES, strict=True) if row.mean_parity is not None
+        ]
         if not usable:
-            raise ParityError("finite masks with int8 layers", "none with any recipe", "keep this model in float")
+            return _Int8(b"", None, rows, Found(None, (), ()))
         recipe = max(usable, key=lambda pair: pair[0])[1]
         found = search(self.graphs.blocks, partial(self._with_float, recipe), self.limits)
         return _Int8(self.graphs.graph(recipe, found.kept_float or frozenset()), recipe, rows, found)
@@ -204,7 +191,10 @@ class _Run:
 
     def _with_float(self, recipe: Recipe, kept: frozenset[str]) -> Drop:
         graph = self.graphs.graph(recipe, kept)
-        return self._drop(self.cases.selection, replace(self.base, graph="int8"), graph)
+        try:
+            return self._drop(self.cases.selection, replace(self.base, graph="int8"), graph)
+        except ParityError:
+            return NOTHING_LEFT
 
     def _drop(self, cases: CaseSet, choice: BackendChoice, encoder: bytes | None) -> Drop:
         return summed(self.trial.scores(cases, choice, encoder), self.cases.seed)
@@ -212,13 +202,14 @@ class _Run:
     def _encoder(self, choice: BackendChoice) -> bytes | None:
         return self.int8.data if choice.graph == "int8" else None
 
-    def _judged(self, choice: BackendChoice) -> Drop:
-        return self._drop(self.cases.evaluation, choice, self._encoder(choice))
-
-    def _against(self, choice: BackendChoice, drop: Drop) -> tuple[str, ...]:
+    def _judged(self, choice: BackendChoice) -> _Judged:
         if choice.graph == "int8" and self.int8.found.kept_float is None:
-            return "no choice of blocks keeps the limits on the selection cases", *drop.objections(self.limits)
-        return drop.objections(self.limits)
+            return _Judged(None, ("no choice of blocks keeps the limits on the selection cases",))
+        try:
+            drop = self._drop(self.cases.evaluation, choice, self._encoder(choice))
+        except ParityError as error:
+            return _Judged(None, (f"no usable masks: {error.found}",))
+        return _Judged(drop, drop.objections(self.limits))
 
     def _speeds(self, choices: Sequence[BackendChoice]) -> dict[BackendChoice, Speed]:
         """Time what keeps the limits beside float32; each has to beat the fastest that is wider."""
@@ -228,7 +219,7 @@ class _Run:
         openers = {name: partial(self._opener, choice) for name, choice in names.items()}
         image = next(iter(self.cases.evaluation)).image
         tell = lambda done, count: self.progress("timing", done, count)  # noqa: E731
-        taken = interleaved(openers, encoder_inputs(self.graphs.profile, image), self.plan.rounds, tell)
+        taken = interleaved(openers, encoder_inputs(self.profile, image), self.plan.rounds, tell)
         found: dict[BackendChoice, Speed] = {}
         widest = str(self.base)
         for choice in choices:
@@ -239,17 +230,21 @@ class _Run:
     def _opener(self, choice: BackendChoice, stack: ExitStack) -> Predictor:
         return stack.enter_context(opened(self.bundle, choice, self._encoder(choice)))
 
-    def _candidate(self, choice: BackendChoice, drop: Drop, speed: Speed | None) -> Candidate:
+    def _candidate(self, choice: BackendChoice, judged: _Judged, speed: Speed | None) -> Candidate:
         int8 = choice.graph == "int8"
         kept = tuple(sorted(self.int8.found.kept_float or ())) if int8 else ()
-        objections = self._against(choice, drop)
+        objections = judged.objections
         if speed is not None and not speed.pays(self.plan.margin):
             objections += (f"{speed.times:.2f} times as fast as {speed.against} (margin {self.plan.margin})",)
-        size = len(self.int8.data) if int8 else self.entry.bytes
-        return Candidate(str(choice), size, str(self.int8.recipe) if int8 else "", kept, drop, speed, objections)
+        size, recipe = (len(self.int8.data), str(self.int8.recipe or "")) if int8 else (self._float_bytes, "")
+        return Candidate(str(choice), size, recipe, kept, judged.drop, speed, objections)
 
     def _float32(self) -> Candidate:
-        return Candidate(str(self.base), self.entry.bytes, "", (), None, None, ())
+        return Candidate(str(self.base), self._float_bytes, "", (), None, None, ())
+
+    @property
+    def _float_bytes(self) -> int:
+        return self.entry.bytes + sum(weights.bytes for weights in self.entry.weights)
 
     def _summed_up(self, candidates: tuple[Candidate, ...]) -> Outcome:
         int8 = self.int8 if self.plan.precision != "bf16" else None
@@ -258,7 +253,7 @@ class _Run:
             digest=self.bundle.manifest.digest,
             target=self.plan.target,
             gating=self.bundle.manifest.model.trained,
-            limits=self.plan.limits,
+            limits=self.limits,
             margin=self.plan.margin,
             warnings=self.cases.warnings,
             recipes=int8.rows if int8 else (),
@@ -278,7 +273,7 @@ class _Run:
             "schema": SCHEMA,
             "key_sha256": _hash(self.key),
             "key": self.key,
-            "outcome": to_json(outcome, "calibration"),
+            "outcome": to_json(replace(outcome, bundle="", digest=""), "calibration"),
         }
         graph = (self.int8.data, self.entry.form) if "int8" in outcome.chosen else None
         manifest = committed(self.bundle, self.plan.target, graph, record)
@@ -288,11 +283,3 @@ class _Run:
 def _best(candidates: Sequence[Candidate]) -> Candidate | None:
     """Return the last that passes: each has beaten the ones before it."""
     return next((one for one in reversed(candidates) if not one.objections and one.speed), None)
-
-
-def exit_code(outcome: Outcome) -> ExitCode:
-    """Return what the verb ends with: a failed limit comes before a failed margin, and `auto` may keep float32."""
-    if outcome.chosen is not None:
-        return ExitCode.OK
-    cheaper = [one for one in outcome.candidates if one.drop is not None]
-    return ExitCode.PARITY if all(one.speed is None for one in cheaper) else ExitCode.SPEED

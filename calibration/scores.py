@@ -1,7 +1,7 @@
 """What a cheaper graph does to masks: each against the float32 graph's, and both against the reference.
 
 Limits are held against what is sure, not against what was seen: the mean drop has a one-sided 95 % bound, by a
-bootstrap over cases, because the masks of one image fail together. Knows nothing of graphs.
+bootstrap over patients, because the masks of one person fail together. Knows nothing of graphs.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,6 +23,7 @@ class MaskScore:
 
     Attributes:
         case: The case's id.
+        patient: Whose it is; the case's id where nobody said.
         modality: Its modality.
         size: Its objects' size class.
         parity: DSC with the float32 graph's mask of the same box, 0 to 1.
@@ -30,6 +31,7 @@ class MaskScore:
     """
 
     case: str
+    patient: str
     modality: str
     size: str
     parity: float
@@ -103,6 +105,10 @@ class Drop:
         return tuple(text for text, holds in said.items() if holds)
 
 
+NOTHING_LEFT = Drop(0, 0, 1.0, 1.0, 0.0, 0.0, 0.0, "", 0, (Group("all", 0, 1.0, 0.0, 0),))
+"""A candidate that answers with NaN."""
+
+
 def summed(scores: Sequence[MaskScore], seed: int = 0) -> Drop:
     """Sum up at least one score."""
     parity, drop = np.array([one.parity for one in scores]), np.array([one.drop for one in scores])
@@ -133,13 +139,13 @@ def _low(scores: Iterable[MaskScore]) -> int:
 
 
 def _bound(scores: Sequence[MaskScore], seed: int) -> float:
-    """Bound the mean drop by the percentile bootstrap (Efron and Tibshirani 1993, chapter 13) over cases."""
-    cases = list(dict.fromkeys(one.case for one in scores))
-    places = {name: place for place, name in enumerate(cases)}
-    totals, counts = np.zeros(len(cases)), np.zeros(len(cases))
+    """Bound the mean drop by the percentile bootstrap (Efron and Tibshirani 1993, chapter 13) over patients."""
+    people = list(dict.fromkeys(one.patient for one in scores))
+    places = {name: place for place, name in enumerate(people)}
+    totals, counts = np.zeros(len(people)), np.zeros(len(people))
     for one in scores:
-        totals[places[one.case]] += one.drop
-        counts[places[one.case]] += 1
-    drawn = np.random.default_rng(seed).integers(0, len(cases), (RESAMPLES, len(cases)))
+        totals[places[one.patient]] += one.drop
+        counts[places[one.patient]] += 1
+    drawn = np.random.default_rng(seed).integers(0, len(people), (RESAMPLES, len(people)))
     means = totals[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     return max(float(np.percentile(means, BOUND)), float(totals.sum() / counts.sum()))

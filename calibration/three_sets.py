@@ -1,7 +1,7 @@
 """Three sets of cases that share nobody: to find ranges, to choose by, and to be judged on."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..runtime.errors import CaseError
@@ -21,6 +21,27 @@ class Counts:
     calibration: int = 32
     selection: int = 16
     evaluation: int = 500
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the cases come from.
+
+    Attributes:
+        cases: A folder, csv or npz; None or "phantoms" for synthetic cases.
+        evaluation: Cases of their own to judge on; None parts `cases`, by patient.
+        split: The csv's split to calibrate on; None takes all.
+        evaluation_split: The split to judge on; of `cases` where `evaluation` is None.
+        counts: The most cases of each set.
+        seed: What sets and prompts are drawn with.
+    """
+
+    cases: str | Path | None = None
+    evaluation: str | Path | None = None
+    split: str | None = None
+    evaluation_split: str | None = None
+    counts: Counts = field(default_factory=Counts)
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,54 +67,46 @@ class ThreeSets:
         return {"calibration": self.calibration, "selection": self.selection, "evaluation": self.evaluation}
 
 
-def three_sets(
-    source: str | Path | None,
-    evaluation: str | Path | None,
-    split: str | None,
-    evaluation_split: str | None,
-    counts: Counts,
-    seed: int,
-    progress: Progress,
-) -> ThreeSets:
+def three_sets(sources: Sources, progress: Progress) -> ThreeSets:
     """Look at every case once and share the cases out.
 
     Args:
-        source: A folder, csv or npz; None or "phantoms" for synthetic cases.
-        evaluation: Cases of their own to judge on; None parts `source`'s, by patient.
-        split: The csv's split to calibrate on; None takes all.
-        evaluation_split: Its split to judge on; of `source` where `evaluation` is None.
-        counts: The most cases of each set.
-        seed: What the sets are drawn with.
+        sources: Where they come from.
         progress: Told the case, the cases done, and how many there are.
 
     Raises:
         CaseError: A case is unusable, there are too few, or calibration and evaluation share pixels or a patient.
         StorageError: A file cannot be read.
     """
-    if source is None or source == PHANTOMS:
-        return _of_phantoms(evaluation, evaluation_split, counts, seed, progress)
-    listed = case_set(source, "calibration", split, progress=progress)
-    if evaluation is None and evaluation_split is None:
-        return _shared_out(split_by_patient(_enough(listed, 3), SHARES, seed), counts, seed)
-    judged = case_set(evaluation or source, "evaluation", evaluation_split, counts.evaluation, progress)
+    if sources.cases is None or sources.cases == PHANTOMS:
+        return _of_phantoms(sources, progress)
+    listed, seed = case_set(sources.cases, "calibration", sources.split, progress=progress), sources.seed
+    if sources.evaluation is None and sources.evaluation_split is None:
+        return _shared_out(split_by_patient(_enough(listed, 3), SHARES, seed), sources.counts, seed)
+    judged = _judged_on(sources, sources.evaluation or sources.cases, progress)
     check_disjoint(listed, judged)
     rest = {name: share for name, share in SHARES.items() if name != "evaluation"}
-    return _shared_out({**split_by_patient(_enough(listed, 2), rest, seed), "evaluation": judged}, counts, seed)
+    parted = split_by_patient(_enough(listed, 2), rest, seed)
+    return _shared_out({**parted, "evaluation": judged}, sources.counts, seed)
 
 
-def _of_phantoms(
-    evaluation: str | Path | None, evaluation_split: str | None, counts: Counts, seed: int, progress: Progress
-) -> ThreeSets:
-    calibration = case_set(None, "calibration", None, counts.calibration, progress)
+def _of_phantoms(sources: Sources, progress: Progress) -> ThreeSets:
+    counts = sources.counts
+    calibration = case_set(None, "calibration", sources.split, counts.calibration, progress)
     selection = case_set(None, "selection", None, counts.selection, progress)
-    judged = case_set(evaluation, "evaluation", evaluation_split, counts.evaluation, progress)
+    judged = _judged_on(sources, sources.evaluation, progress)
     check_disjoint(calibration, judged)
-    return ThreeSets(calibration, selection, sampled(judged, min(counts.evaluation, len(judged)), seed), seed)
+    return _shared_out({"calibration": calibration, "selection": selection, "evaluation": judged}, counts, sources.seed)
+
+
+def _judged_on(sources: Sources, source: str | Path | None, progress: Progress) -> CaseSet:
+    return case_set(source, "evaluation", sources.evaluation_split, sources.counts.evaluation, progress)
 
 
 def _shared_out(sets: dict[str, CaseSet], counts: Counts, seed: int) -> ThreeSets:
     most = {"calibration": counts.calibration, "selection": counts.selection, "evaluation": counts.evaluation}
     drawn = {name: sampled(cases, min(most[name], len(cases)), seed) for name, cases in sets.items()}
+    check_disjoint(drawn["selection"], drawn["evaluation"])
     return ThreeSets(drawn["calibration"], drawn["selection"], drawn["evaluation"], seed)
 
 

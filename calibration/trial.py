@@ -105,7 +105,7 @@ def _scores(ref: CaseRef, entry: Entry) -> Iterator[MaskScore]:
     assert isinstance(entry.value, Mapping)
     columns = (entry.value[name] for name in ("parity", "dsc", "float32"))
     for parity, dsc, before in zip(*columns, strict=True):
-        yield MaskScore(ref.id, ref.modality, ref.size, float(parity), float(before) - float(dsc))
+        yield MaskScore(ref.id, ref.patient, ref.modality, ref.size, float(parity), float(before) - float(dsc))
 
 
 def _key(ref: CaseRef) -> str:

@@ -19,7 +19,8 @@ def gelu(x: FLOAT, approximate: str = "none") -> FLOAT:
         x: The exporter's symbol of a tensor.
         approximate: "none" is all that these models use.
     """
-    assert approximate == "none"
+    if approximate != "none":
+        raise NotImplementedError(f"GELU approximated by {approximate}")
     half, one, root = (_constant(value, x) for value in (0.5, 1.0, math.sqrt(2.0)))
     return op.Mul(op.Mul(x, half), op.Add(op.Erf(op.Div(x, root)), one))
 

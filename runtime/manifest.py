@@ -275,12 +275,17 @@ def _check_file(where: str, entry: GraphEntry | FileEntry | WeightsEntry, name: 
 def _check_names(manifest: Manifest) -> None:
     parts = [part.name for part in manifest.parts]
     _check_unique("part", parts)
-    _check_unique("graph", [f"{graph.part} {graph.precision} {graph.form}" for graph in manifest.graphs])
+    _check_unique("graph", map(_described, manifest.graphs))
     _check_unique("golden case", [entry.name for entry in manifest.golden])
     _check_unique("record", [entry.name for entry in manifest.records])
     for name in (*manifest.pipeline, *(graph.part for graph in manifest.graphs)):
         if name not in parts:
             raise _refuse(f"one of the parts {', '.join(parts) or '(none)'}", short(name))
+
+
+def _described(graph: GraphEntry) -> str:
+    # In int8 two targets may have graphs of one form: blocks and ranges are chosen for each.
+    return f"{graph.part} {graph.precision} {graph.form} {'+'.join(graph.targets)}".rstrip()
 
 
 def _check_unique(what: str, names: Iterable[str]) -> None:

@@ -28,6 +28,7 @@ class BlobKey:
     Attributes:
         part: "encoder" or "decoder".
         graph: SHA-256 of the ONNX file.
+        graph_precision: "fp32", or "int8".
         backend: The library.
         version: Its full version, with the build.
         device: The library's name of the device.
@@ -41,6 +42,7 @@ class BlobKey:
 
     part: str
     graph: str
+    graph_precision: str
     backend: str
     version: str
     device: str
@@ -51,9 +53,9 @@ class BlobKey:
     properties: dict[str, str]
     toolkit_version: str
 
-    def serves(self) -> tuple[str, str, str, str, int | None]:
+    def serves(self) -> tuple[str, str, str, str, str, int | None]:
         """What a person chose: the same choice asks for the same blob, or for one that replaces it."""
-        return self.part, self.backend, self.device, self.precision, self.threads
+        return self.part, self.graph_precision, self.backend, self.device, self.precision, self.threads
 
     def differences(self, wanted: "BlobKey") -> str:
         """Name each field in which another key is not this one: "version was 2026.3, is 2026.4"."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from .backends.base import BackendChoice, GraphSource
+from .backends.base import BackendChoice, GraphSource, label
 from .backends.choose import blob_key
 from .bundle import Bundle, verify_file
 from .errors import MedSAMEdgeError
@@ -57,7 +57,15 @@ def _stored(bundle: Bundle, folder: StateFolder, blob: BlobEntry, graph: GraphEn
     reason = _objection(bundle, folder, blob, graph)
     key = blob.key
     return StoredBlob(
-        key.part, key.backend, key.device, key.precision, key.threads, blob.sha256, blob.bytes, not reason, reason
+        key.part,
+        key.backend,
+        key.device,
+        label(key.graph_precision, key.precision),
+        key.threads,
+        blob.sha256,
+        blob.bytes,
+        not reason,
+        reason,
     )
 
 
@@ -75,7 +83,8 @@ def _objection(bundle: Bundle, folder: StateFolder, blob: BlobEntry, graph: Grap
 
 
 def _choice(blob: BlobEntry) -> BackendChoice:
-    return BackendChoice(blob.key.backend, blob.key.device, blob.key.precision, blob.key.threads)
+    key = blob.key
+    return BackendChoice(key.backend, key.device, key.precision, key.threads, key.graph_precision)
 
 
 def _source(bundle: Bundle, graph: GraphEntry) -> GraphSource:

@@ -67,6 +67,7 @@ def model_key(
     return BlobKey(
         part=source.part.name,
         graph=source.sha256,
+        graph_precision=choice.graph,
         backend=choice.name,
         version=str(openvino.get_version()),
         device=choice.device,

@@ -10,16 +10,18 @@ import pytest
 from medsam_edge.benchmarks.cases import golden_cases
 from medsam_edge.calibration import quantize as verb
 from medsam_edge.calibration.lint import lint
-from medsam_edge.calibration.outcome import Candidate, Outcome
-from medsam_edge.calibration.quantize import Plan, exit_code, quantize
+from medsam_edge.calibration.outcome import Candidate, Outcome, exit_code
+from medsam_edge.calibration.plan import Plan
+from medsam_edge.calibration.quantize import quantize
 from medsam_edge.calibration.scores import Limits
 from medsam_edge.calibration.speed import Speed
-from medsam_edge.calibration.three_sets import Counts, ThreeSets, three_sets
+from medsam_edge.calibration.three_sets import Counts, Sources, ThreeSets, three_sets
 from medsam_edge.export.demo_checkpoint import checkpoint_path
 from medsam_edge.export.pipeline import export_bundle
 from medsam_edge.runtime.bundle import Bundle, open_bundle
-from medsam_edge.runtime.errors import ExitCode, UsageError
+from medsam_edge.runtime.errors import BundleError, ExitCode, ParityError, UsageError
 from medsam_edge.runtime.loading import load
+from medsam_edge.runtime.predictor import Prediction, Predictor
 from medsam_edge.runtime.types import AnyArray
 from safetensors.numpy import load_file, save_file
 
@@ -48,7 +50,7 @@ def planted(tensors: dict[str, AnyArray]) -> dict[str, AnyArray]:
 
 @pytest.fixture(scope="module")
 def cases() -> ThreeSets:
-    return three_sets(None, None, None, None, Counts(4, 3, 6), 0, quiet)
+    return three_sets(Sources(counts=Counts(4, 3, 6)), quiet)
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +77,10 @@ def always_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Speed, "pays", lambda _self, _margin: True)
 
 
-@pytest.fixture
-def work(tmp_path: Path) -> Path:
-    return tmp_path / "work"
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One journal for all tests of the demo's bundle: what is asked for is no part of what masks depend on."""
+    return tmp_path_factory.mktemp("journal") / "work"
 
 
 @pytest.mark.usefixtures("always_pays")
@@ -114,7 +117,8 @@ def test_a_second_run_does_nothing_and_says_so(
 
 
 @pytest.mark.usefixtures("always_pays")
-def test_a_run_that_was_stopped_leaves_the_bundle_and_goes_on(bundle: Bundle, cases: ThreeSets, work: Path) -> None:
+def test_a_run_that_was_stopped_leaves_the_bundle_and_goes_on(bundle: Bundle, cases: ThreeSets, tmp_path: Path) -> None:
+    work = tmp_path / "work"
     seen: list[str] = []
 
     def stop(what: str, _done: int, _all: int) -> None:
@@ -161,6 +165,34 @@ def test_a_block_that_int8_destroys_is_found_and_kept_in_float(tmp_path: Path, c
     assert f"blocks.{BLOCK}" in int8_of(outcome).kept_float
     assert outcome.chosen
     assert outcome.tried[0].objections
+
+
+@pytest.mark.usefixtures("always_pays")
+def test_a_candidate_that_answers_with_nan_is_refused_and_not_the_run(
+    bundle: Bundle, cases: ThreeSets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Predictor.segment
+
+    def broken(self: Predictor, *given: object) -> Prediction:
+        if self.served_by.precision == "int8":
+            raise ParityError("finite values", "NaN", "none")
+        return real(self, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Predictor, "segment", broken)
+    outcome = quantize(bundle, cases, PLAN, tmp_path / "work", quiet)
+    assert outcome.chosen is None
+    assert int8_of(outcome).objections
+    assert {row.objection for row in outcome.recipes} == {"NaN"}
+    assert exit_code(outcome) == ExitCode.PARITY
+
+
+@pytest.mark.usefixtures("always_pays")
+def test_a_bundle_that_somebody_wrote_meanwhile_is_not_overwritten(
+    bundle: Bundle, cases: ThreeSets, work: Path
+) -> None:
+    stale = replace(bundle, manifest=replace(bundle.manifest, digest="0" * 64))
+    with pytest.raises(BundleError, match="written meanwhile"):
+        quantize(stale, cases, PLAN, work, quiet)
 
 
 def int8_of(outcome: Outcome) -> Candidate:

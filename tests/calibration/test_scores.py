@@ -6,7 +6,7 @@ from medsam_edge.runtime.errors import UsageError
 
 
 def score(case: str, drop: float, modality: str = "CT", parity: float = 1.0) -> MaskScore:
-    return MaskScore(case, modality, "small", parity, drop)
+    return MaskScore(f"{case} of {drop}", case, modality, "small", parity, drop)
 
 
 def test_the_worst_modality_is_named_though_the_mean_hides_it() -> None:
@@ -17,7 +17,7 @@ def test_the_worst_modality_is_named_though_the_mean_hides_it() -> None:
     assert drop.modalities[0].mean_drop == 0.05
     assert [text for text in drop.objections(Limits()) if "US loses 0.0500" in text]
     assert drop.low == 1
-    assert (drop.lowest, drop.lowest_parity) == ("b", 0.8)
+    assert (drop.lowest, drop.lowest_parity) == ("b of 0.05", 0.8)
     assert (drop.cases, drop.masks) == (100, 100)
 
 
@@ -28,8 +28,8 @@ def test_the_bound_is_above_the_mean_and_shrinks_with_more_cases() -> None:
     assert few.drop_bound > many.drop_bound > 0.0051
 
 
-def test_masks_of_one_case_count_together() -> None:
-    """A hundred masks of two images are two observations, not a hundred."""
+def test_masks_of_one_patient_count_together() -> None:
+    """A hundred masks of two people are two observations, not a hundred."""
     apart = summed([score(str(n), 0.01 * (n % 2)) for n in range(100)])
     together = summed([score(str(n % 2), 0.01 * (n % 2)) for n in range(100)])
     assert together.drop_bound > 1.5 * apart.drop_bound

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from medsam_edge.calibration.three_sets import Counts, ThreeSets, three_sets
+from medsam_edge.calibration.three_sets import Counts, Sources, ThreeSets, three_sets
 from medsam_edge.runtime.errors import CaseError
 
 MODALITIES = ("CT", "MR")
@@ -34,22 +34,22 @@ def patients(sets: ThreeSets) -> list[set[str]]:
 
 
 def test_one_list_is_parted_by_patient(tmp_path: Path) -> None:
-    sets = three_sets(folder(tmp_path / "cases", 10), None, None, None, Counts(), 0, quiet)
+    sets = three_sets(Sources(folder(tmp_path / "cases", 10)), quiet)
     first, second, third = patients(sets)
     assert min(map(len, (first, second, third)))
     assert not first & second | first & third | second & third
     assert len(first | second | third) == 10
-    again = three_sets(tmp_path / "cases", None, None, None, Counts(), 0, quiet)
+    again = three_sets(Sources(tmp_path / "cases"), quiet)
     assert again == sets
 
 
 def test_counts_are_the_most_of_each(tmp_path: Path) -> None:
-    sets = three_sets(folder(tmp_path / "cases", 12), None, None, None, Counts(4, 2, 3), 0, quiet)
+    sets = three_sets(Sources(folder(tmp_path / "cases", 12), counts=Counts(4, 2, 3)), quiet)
     assert (len(sets.calibration), len(sets.selection), len(sets.evaluation)) == (4, 2, 3)
 
 
 def test_a_split_of_the_same_list_may_be_judged_on(tmp_path: Path) -> None:
-    sets = three_sets(folder(tmp_path / "cases", 12), None, "calibration", "test", Counts(), 0, quiet)
+    sets = three_sets(Sources(folder(tmp_path / "cases", 12), split="calibration", evaluation_split="test"), quiet)
     assert {ref.id for ref in sets.evaluation.refs} == {f"c{n}" for n in range(24) if n % 4 < 2}
     assert not patients(sets)[0] & patients(sets)[2]
 
@@ -59,16 +59,16 @@ def test_lists_that_share_a_patient_are_refused(tmp_path: Path) -> None:
     one, other = folder(tmp_path / "one", 6), folder(tmp_path / "other", 6, first=100)
     (other / "cases.csv").write_text((other / "cases.csv").read_text().replace("P50,", "P3,"))
     with pytest.raises(CaseError, match="patient"):
-        three_sets(one, other, None, None, Counts(), 0, quiet)
+        three_sets(Sources(one, other), quiet)
 
 
 def test_too_few_to_share_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CaseError, match="at least 3 cases"):
-        three_sets(folder(tmp_path / "cases", 1), None, None, None, Counts(), 0, quiet)
+        three_sets(Sources(folder(tmp_path / "cases", 1)), quiet)
 
 
 def test_phantoms_of_three_purposes_and_their_warnings() -> None:
-    sets = three_sets("phantoms", None, None, None, Counts(3, 2, 2), 0, quiet)
+    sets = three_sets(Sources("phantoms", counts=Counts(3, 2, 2)), quiet)
     origins = [ref.origin for one in (sets.calibration, sets.selection, sets.evaluation) for ref in one.refs]
     assert len(set(origins)) == 7
     assert any(text.startswith("evaluation: the cases are phantoms") for text in sets.warnings)

@@ -177,6 +177,14 @@ def test_what_only_python_calls_json_is_refused(constant: str) -> None:
         parse(b'{"schema": %s}' % constant.encode())
 
 
+def test_two_targets_may_have_int8_graphs_of_one_form() -> None:
+    def calibrated(data: dict[str, Any]) -> None:
+        for target in ("openvino", "onnxruntime"):
+            data["graphs"].append({**data["graphs"][0], "precision": "int8", "targets": [target]})
+
+    assert [graph.precision for graph in parse(resealed(calibrated)).graphs].count("int8") == 2
+
+
 def test_a_key_given_twice_is_refused() -> None:
     data = encode(a_manifest()).replace(b'"side": 256', b'"side": 256, "side": 256')
     with pytest.raises(BundleError, match="a key twice"):

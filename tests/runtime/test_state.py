@@ -15,6 +15,7 @@ from medsam_edge.runtime.state_manifest import MAX_BLOBS, BlobEntry, BlobKey, St
 KEY = BlobKey(
     part="encoder",
     graph="a" * 64,
+    graph_precision="fp32",
     backend="openvino",
     version="2026.3.0-1",
     device="CPU",
@@ -35,6 +36,7 @@ OTHERS: dict[str, object] = {
 }
 CHOICES: dict[str, object] = {
     "part": "decoder",
+    "graph_precision": "int8",
     "backend": "another",
     "device": "GPU",
     "precision": "bf16",

@@ -10,7 +10,7 @@ from medsam_edge.runtime.state import StateFolder, origin_of
 from medsam_edge.runtime.state_manifest import BlobKey
 from medsam_edge.runtime.stored import bundle_state
 
-KEY = BlobKey("encoder", "a" * 64, "openvino", "1", "CPU", {}, (), "f32", None, {}, "0.1.0")
+KEY = BlobKey("encoder", "a" * 64, "fp32", "openvino", "1", "CPU", {}, (), "f32", None, {}, "0.1.0")
 UNREADABLE = os.fsdecode(b"b\xff")  # as a folder on an old USB stick may be called
 
 
