@@ -27,9 +27,10 @@ _FOREIGN = {
 _BLOCKS = "image_encoder.blocks."
 _POSITIONS = "image_encoder.pos_embed"
 _TINY_PATCH = "image_encoder.patch_embed.seq.0.c.weight"
-# MobileSAM's files bring TinyViT's classification head, and every batch normalisation a counter: nothing computes them.
+# MobileSAM's files bring TinyViT's classification head, and every batch normalisation a counter: nothing computes with
+# them.
 _UNUSED = ("image_encoder.norm_head.", "image_encoder.head.")
-_COUNTER = ".num_batches_tracked"
+_COUNTER, _COUNTED = ".num_batches_tracked", ".running_mean"
 # What reading sizes off tensors raises where a tensor is missing or of a shape that no such network has.
 _MALFORMED = (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError, RuntimeError)
 
@@ -46,23 +47,38 @@ def config_of(tensors: Tensors) -> Config:
         raise _unknown(tensors, error) from error
 
 
+def used(tensors: Tensors) -> dict[str, torch.Tensor]:
+    """Leave out what a TinyViT is known not to compute with; of any other network everything stays.
+
+    That is its classification head, and the counter of each batch normalisation whose mean is there too.
+    """
+    if _TINY_PATCH not in tensors:
+        return dict(tensors)
+    idle = {name for name in tensors if name.startswith(_UNUSED)}
+    counters = [name for name in tensors if name.endswith(_COUNTER)]
+    idle |= {name for name in counters if name.removesuffix(_COUNTER) + _COUNTED in tensors}
+    return {name: tensor for name, tensor in tensors.items() if name not in idle}
+
+
 def model_of(tensors: Tensors) -> Sam:
     """Build the network and load the weights, every key accounted for and every value a finite float.
+
+    Only what `used` leaves is looked at and loaded.
 
     Raises:
         CheckpointError: If the architecture is unknown, a key is missing, left over or of another shape, a
             tensor holds integers, NaN or infinity.
     """
     config = config_of(tensors)
-    tensors = {name: value for name, value in tensors.items() if not name.startswith(_UNUSED)}
+    tensors = used(tensors)
     try:
         with torch.device("meta"):
             model = Sam(config)
     except _MALFORMED as error:  # sizes that no network can have
         raise _unknown(tensors, error) from error
-    _check_keys({name: tuple(value.shape) for name, value in model.state_dict().items()}, tensors)
+    _check_keys({name: tuple(value.shape) for name, value in used(model.state_dict()).items()}, tensors)
     _check_values(tensors)
-    model.load_state_dict(dict(tensors), assign=True)
+    model.load_state_dict(tensors, assign=True)  # torch starts absent counters at 0
     return model.eval().requires_grad_(False)
 
 
@@ -148,11 +164,7 @@ def _check_keys(wanted: Mapping[str, tuple[int, ...]], tensors: Tensors) -> None
 
 
 def _check_values(tensors: Tensors) -> None:
-    other = [
-        f"{name} ({tensor.dtype})"
-        for name, tensor in tensors.items()
-        if not tensor.is_floating_point() and not name.endswith(_COUNTER)
-    ]
+    other = [f"{name} ({tensor.dtype})" for name, tensor in tensors.items() if not tensor.is_floating_point()]
     if other:
         raise CheckpointError(
             "floating-point weights", f"{len(other)} tensors of other types: {other[0]}", "export the unquantised model"

@@ -6,6 +6,7 @@ is guessed about preprocessing: that is the profile, and weights do not say it.
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -18,10 +19,14 @@ from safetensors.torch import load_file
 
 from ..runtime.errors import CheckpointError, StorageError
 from ..runtime.files import open_file, temporary_folder
+from .architecture import used
 from .hugging_face import authors_keys, suggested_profile, weight_files
 
 SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 PREFIXES = ("module.", "model.", "sam.")
+# Where a SAM's keys begin, under the authors' names or Transformers', and what stands before.
+_PART = re.compile(r"((?:[^.]+\.)*?)(?:image_encoder|vision_encoder|prompt_encoder|mask_decoder)\.")
+_WRAPPED = re.compile(f"(?:{'|'.join(map(re.escape, PREFIXES))})+")
 UNPICKLE_SECONDS = 600
 # The first digits of their SHA-256 stand in the names of SAM's published files (sam_vit_b_01ec64.pth), as PyTorch's hub
 # has it. MedSAM's carry none, and have not been seen here.
@@ -35,12 +40,14 @@ class Checkpoint:
     Attributes:
         path: The file, or Transformers' folder.
         sha256: Hash of the file's bytes; of the hashes of its files where there are several.
-        weights_sha256: Hash of names, shapes and float32 values: the same for every way of saving the same weights.
+        weights_sha256: Hash of names, shapes and float32 values of what the network computes with: the same for every
+            way of saving the same weights.
         tensors: State dict, prefixes stripped, floating tensors as float32.
         profile: The profile that the file states about itself (safetensors metadata `profile`), or None.
         suggested_profile: The profile whose steps stand in a folder's `preprocessor_config.json`, or None. Nothing
             takes it without a person's word.
         trained: False for random weights: their masks prove nothing, their latency does.
+        left_out: Names in the file of the tensors that stand beside the model, such as a loss's.
     """
 
     path: Path
@@ -50,6 +57,7 @@ class Checkpoint:
     profile: str | None = None
     trained: bool = True
     suggested_profile: str | None = None
+    left_out: tuple[str, ...] = ()
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -65,10 +73,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
     for file in files:
         found |= _read_tensors(file)
     profile = _stated_profile(path) if path.suffix == ".safetensors" and path.is_file() else None
-    tensors = {name: _plain(tensor) for name, tensor in authors_keys(_unprefixed(found)).items()}
+    inside, beside = _of_the_model(found)
+    tensors = {name: _plain(tensor) for name, tensor in authors_keys(_unprefixed(inside)).items()}
     whole = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
     suggestion = suggested_profile(path) if path.is_dir() else None
-    return Checkpoint(path, whole, weights_hash(tensors), tensors, profile, suggested_profile=suggestion)
+    return Checkpoint(
+        path, whole, weights_hash(tensors), tensors, profile, suggested_profile=suggestion, left_out=beside
+    )
 
 
 def known_file(sha256: str) -> str | None:
@@ -89,7 +100,8 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def weights_hash(tensors: Mapping[str, torch.Tensor]) -> str:
-    """Hash names, shapes and float32 bytes in the order of the names."""
+    """Hash names, shapes and float32 bytes in the order of the names, of what the network computes with."""
+    tensors = used(tensors)
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]
@@ -100,6 +112,19 @@ def weights_hash(tensors: Mapping[str, torch.Tensor]) -> str:
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to(torch.float32).contiguous() if tensor.is_floating_point() else tensor.contiguous()
+
+
+def _of_the_model(tensors: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
+    """Unwrap a model that something stands beside, and name that.
+
+    Only where the file leaves no choice: all parts of a SAM stand behind one and the same known prefix. Whatever else
+    stands behind it stays, for `model_of` to refuse.
+    """
+    prefixes = {match[1] for name in tensors if (match := _PART.match(name))}
+    if len(prefixes) != 1 or not _WRAPPED.fullmatch(prefix := prefixes.pop()):
+        return tensors, ()
+    inside = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    return inside, tuple(name for name in tensors if not name.startswith(prefix))
 
 
 def _unprefixed(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

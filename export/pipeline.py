@@ -121,7 +121,10 @@ def _read(checkpoint: Path | Checkpoint, say: Say) -> Checkpoint:
     if isinstance(checkpoint, Checkpoint):
         return checkpoint
     say(f"reading {checkpoint.name}")
-    return read_checkpoint(checkpoint)
+    source = read_checkpoint(checkpoint)
+    if names := source.left_out:
+        say(f"left out {len(names)} of the file's tensors, beside the model: {', '.join(names[:3])}")
+    return source
 
 
 def stated_profile(source: Checkpoint, asked: str | None) -> str:

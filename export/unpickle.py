@@ -22,6 +22,22 @@ from safetensors.torch import save_file
 WRAPPERS = ("model", "state_dict", "model_state_dict")
 _TORCH_SAVE = (b"PK\x03\x04", b"\x80\x02")  # what torch.save writes, and what it wrote before torch 1.6
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
+# What the pickle of a numpy scalar calls, such as the best loss that trainers keep; numpy 2 renamed the first.
+_NUMPY = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype")
+
+
+class NumpyScalar:
+    """Stands for a numpy scalar or its dtype, whose value nobody wants here.
+
+    Numpy's own functions are not let in: a pickle can set a dtype's flags so that numpy takes the scalar's bytes for
+    the address of an object. This one keeps nothing and runs nothing of numpy: what is left is data, and skipped.
+    """
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, _: object) -> None:
+        pass
 
 
 def tensors_of(loaded: Any) -> dict[str, torch.Tensor] | None:  # noqa: ANN401 - a pickle holds anything
@@ -48,7 +64,8 @@ def convert(source: Path, target: Path) -> dict[str, str]:
     if not start.startswith(_TORCH_SAVE):
         return _answer("foreign", _beginning(start))
     try:
-        loaded = torch.load(source, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([(NumpyScalar, name) for name in _NUMPY]):
+            loaded = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # code, damaged zip, short read, bad pickle: torch raises many classes
         return refusal(error)
     tensors = tensors_of(loaded)

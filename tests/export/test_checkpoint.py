@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from medsam_edge.export import checkpoint as module
-from medsam_edge.export.checkpoint import PREFIXES, Checkpoint, read_checkpoint, weights_hash
+from medsam_edge.export.checkpoint import Checkpoint, read_checkpoint, weights_hash
 from medsam_edge.export.unpickle import convert
 from medsam_edge.runtime.errors import CheckpointError, ExitCode, MedSAMEdgeError, StorageError
 from safetensors.torch import save, save_file
@@ -78,14 +78,6 @@ def test_every_way_of_saving_the_same_weights_gives_the_same_hash(
     path = tmp_path / f"weights{suffix}"
     torch.save(WAYS[way](tensors), path)
     assert read_checkpoint(path).weights_sha256 == original.weights_sha256
-
-
-@pytest.mark.parametrize("prefix", PREFIXES)
-def test_a_prefix_that_stands_before_some_keys_only_is_kept(tmp_path: Path, tensors: Tensors, prefix: str) -> None:
-    save_file({**prefixed(tensors, prefix), "other": torch.ones(1)}, tmp_path / "x.safetensors")
-    assert all(
-        name.startswith(prefix) or name == "other" for name in read_checkpoint(tmp_path / "x.safetensors").tensors
-    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)

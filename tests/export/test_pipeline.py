@@ -101,6 +101,17 @@ def test_every_step_is_told(
 
 
 @pytest.mark.usefixtures("one_backend")
+def test_what_stands_beside_the_model_is_told(
+    quick_export: Export, tensors: dict[str, torch.Tensor], tmp_path: Path, phantom_cases: tuple[Case, ...]
+) -> None:
+    told: list[str] = []
+    wrapped = {f"model.{name}": tensor for name, tensor in tensors.items()}
+    save_file({**wrapped, "loss.weight": torch.ones(1)}, tmp_path / "x.safetensors", metadata={"profile": "medsam"})
+    quick_export(tmp_path / "x.safetensors", tmp_path / "b", phantom_cases, say=told.append)
+    assert told[1] == "left out 1 of the file's tensors, beside the model: loss.weight"
+
+
+@pytest.mark.usefixtures("one_backend")
 def test_a_new_export_replaces_the_old_bundle_and_leaves_nothing_of_it(
     quick_export: Export, checkpoint: Path, own_bundle: Path, phantom_cases: tuple[Case, ...]
 ) -> None:

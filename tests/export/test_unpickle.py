@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from medsam_edge.export import unpickle
@@ -131,6 +132,55 @@ def test_objects_are_code_and_named(tmp_path: Path, content: object, name: str) 
 
 def test_torchs_own_advice_to_allow_the_code_is_not_passed_on(tmp_path: Path) -> None:
     assert "safe_globals" not in json.dumps(answer(torch.nn.Linear(2, 2), tmp_path))
+
+
+SCALARS = (np.float64(0.25), np.float32(1), np.int64(3), np.bool_(True), np.str_("best"), np.datetime64("2024-01-01"))
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "before torch 1.6"])
+@pytest.mark.parametrize("value", [*SCALARS, np.dtype("f4")], ids=repr)
+def test_numpy_scalars_beside_the_weights_are_skipped(tmp_path: Path, value: object, legacy: bool) -> None:
+    content = {"model": WEIGHTS, "best_loss": value, "epoch": 3}
+    assert answer(content, tmp_path, _use_new_zipfile_serialization=not legacy)["state"] == "ok"
+    assert load_file(tmp_path / "out.safetensors").keys() == WEIGHTS.keys()
+
+
+def called(function: str, *arguments: object, state: object = None) -> bytes:
+    """Write a call by name as torch.save did before 1.6: magic number, version, system, content, no storages."""
+    module, _, name = function.rpartition(".")
+    given = b"".join(pickle.dumps(argument, 2)[2:-1] for argument in arguments)
+    set_to = b"" if state is None else pickle.dumps(state, 2)[2:-1] + b"b"
+    content = b"\x80\x02c" + f"{module}\n{name}\n".encode() + b"(" + given + b"tR" + set_to + b"."
+    head = b"".join(pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}))
+    return head + content + pickle.dumps([], 2)
+
+
+@pytest.mark.parametrize("name", ["numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"])
+def test_scalars_of_numpy_1_and_2_are_known(tmp_path: Path, name: str) -> None:
+    said = answer(called(name, "f8", b"12345678"), tmp_path)
+    assert said == {"state": "no-tensors", "detail": "a NumpyScalar"}
+
+
+def test_numpy_itself_never_sees_what_the_pickle_says(tmp_path: Path) -> None:
+    flags = (3, "|", None, None, None, 8, 8, 0)  # a dtype of objects that denies it: numpy would follow its pointers
+    said = answer(called("numpy.dtype", "no such type", False, True, state=flags), tmp_path)
+    assert said == {"state": "no-tensors", "detail": "a NumpyScalar"}
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [(np.ones(2), "_reconstruct"), (np.float64, "numpy.float64"), (np.random.default_rng(0), "__generator_ctor")],
+    ids=["array", "class", "generator"],
+)
+def test_anything_else_of_numpy_stays_refused(tmp_path: Path, value: object, name: str) -> None:
+    said = answer({"model": WEIGHTS, "extra": value}, tmp_path)
+    assert said["state"] == "code"
+    assert said["detail"].endswith(name)
+
+
+def test_numpy_is_let_in_while_a_file_is_read_and_no_longer(tmp_path: Path) -> None:
+    answer(WEIGHTS, tmp_path)
+    assert not any("numpy" in str(known) for known in torch.serialization.get_safe_globals())
 
 
 @pytest.mark.filterwarnings("ignore:.*TorchScript.*", "ignore:`torch.jit.*:DeprecationWarning")
