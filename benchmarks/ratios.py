@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from ..runtime.ratio import ratio
+from ..calibration.ratio import ratio
 from .candidates import Role
 from .latency import CandidateReport, Efficiency, MachineRate, MemoryShare, Operations, Ratio, many_stage
 

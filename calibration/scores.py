@@ -25,7 +25,6 @@ class MaskScore:
         case: The case's id.
         patient: Whose it is; the case's id where nobody said.
         modality: Its modality.
-        size: Its objects' size class.
         parity: DSC with the float32 graph's mask of the same box, 0 to 1.
         drop: DSC with the reference mask that was lost: the float32 mask's minus the candidate's; below 0 is a gain.
     """
@@ -33,7 +32,6 @@ class MaskScore:
     case: str
     patient: str
     modality: str
-    size: str
     parity: float
     drop: float
 

@@ -7,8 +7,8 @@ from statistics import median
 from time import perf_counter
 
 from ..runtime.predictor import Predictor
-from ..runtime.ratio import ratio
 from ..runtime.types import AnyArray
+from .ratio import ratio
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ class Counts:
 
     calibration: int = 32
     selection: int = 16
-    evaluation: int = 500
+    evaluation: int = 100
 
 
 @dataclass(frozen=True)

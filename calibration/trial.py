@@ -11,14 +11,13 @@ from hashlib import sha256
 
 import numpy as np
 
-from ..runtime.backends.base import BackendChoice, GraphSource, label
-from ..runtime.backends.choose import status
+from ..runtime.backends.base import BackendChoice, GraphSource
 from ..runtime.bundle import Bundle
 from ..runtime.contract import check_contract
 from ..runtime.files import temporary_folder, write_atomic
-from ..runtime.loading import entry_of, load, open_both
+from ..runtime.loading import entry_of, load, predictor_of
 from ..runtime.metrics import dice
-from ..runtime.predictor import Predictor, ServedBy
+from ..runtime.predictor import Predictor
 from ..runtime.profile import Profile
 from ..runtime.types import Case, Masks
 from .case_set import CaseRef, CaseSet
@@ -105,7 +104,7 @@ def _scores(ref: CaseRef, entry: Entry) -> Iterator[MaskScore]:
     assert isinstance(entry.value, Mapping)
     columns = (entry.value[name] for name in ("parity", "dsc", "float32"))
     for parity, dsc, before in zip(*columns, strict=True):
-        yield MaskScore(ref.id, ref.patient, ref.modality, ref.size, float(parity), float(before) - float(dsc))
+        yield MaskScore(ref.id, ref.patient, ref.modality, float(parity), float(before) - float(dsc))
 
 
 def _key(ref: CaseRef) -> str:
@@ -140,9 +139,5 @@ def opened(bundle: Bundle, choice: BackendChoice, encoder: bytes | None) -> Iter
             "encoder": GraphSource(path, parts["encoder"], digest),
             "decoder": GraphSource(bundle.root / decoder.file, parts["decoder"], decoder.sha256),
         }
-        first, second, _ = open_both(sources, choice, None)
-        graphs = {part: source.sha256 for part, source in sources.items()}
-        version, precision = status(choice.name).version or "", label(choice.graph, first.precision)
-        served = ServedBy(choice.name, version, choice.device, precision, graphs, bundle.manifest.model.trained)
-        with Predictor(profile, first, second, served) as predictor:
+        with predictor_of(profile, sources, choice, trained=bundle.manifest.model.trained) as predictor:
             yield predictor

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from ..runtime.backends.base import BackendChoice, GraphSource
-from ..runtime.backends.choose import EXTRAS, available, install_hint, resolve, status
+from ..runtime.backends.base import GraphSource
+from ..runtime.backends.choose import EXTRAS, available, install_hint, resolve
 from ..runtime.errors import MissingExtraError
 from ..runtime.files import temporary_folder, write_atomic
 from ..runtime.golden import Golden
-from ..runtime.loading import open_both
+from ..runtime.loading import predictor_of
 from ..runtime.parity import (
     Check,
     Limits,
@@ -22,7 +22,7 @@ from ..runtime.parity import (
     self_consistency,
     tensor_check,
 )
-from ..runtime.predictor import Predictor, ServedBy
+from ..runtime.predictor import Predictor
 from ..runtime.profile import Profile
 from .graphs import Graph
 from .variants import Variant, chosen
@@ -68,11 +68,8 @@ def check_backend(
 @contextmanager
 def opened(name: str, graphs: Sequence[Graph], profile: Profile, folder: Path) -> Iterator[Predictor]:
     """Open an encoder and a decoder graph that are in no bundle yet."""
-    choice = resolve(name)
-    sources = [_source(graph, folder) for graph in graphs]
-    encoder, decoder, _ = open_both(dict(zip(("encoder", "decoder"), sources, strict=True)), choice, None)
-    served_by = _served_by(choice, encoder.precision, sources)
-    with Predictor(profile, encoder, decoder, served_by) as predictor:
+    sources = {graph.spec.name: _source(graph, folder) for graph in graphs}
+    with predictor_of(profile, sources, resolve(name)) as predictor:
         yield predictor
 
 
@@ -122,8 +119,3 @@ def _source(graph: Graph, folder: Path) -> GraphSource:
     for weights in graph.weights:
         write_atomic(folder / weights.name, weights.data)
     return GraphSource(path, graph.spec, sha256(graph.data).hexdigest())
-
-
-def _served_by(choice: BackendChoice, precision: str, sources: Sequence[GraphSource]) -> ServedBy:
-    graphs = {source.part.name: source.sha256 for source in sources}
-    return ServedBy(choice.name, status(choice.name).version or "", choice.device, precision, graphs)

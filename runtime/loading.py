@@ -51,8 +51,34 @@ def load(
     profile = Profile.from_dict(opened.manifest.profile)
     parts = check_contract(opened.manifest, profile)
     sources = {name: _source(opened, part, entry_of(opened, name, choice)) for name, part in parts.items()}
-    encoder, decoder, cache = open_both(sources, choice, folder)
-    return Predictor(profile, encoder, decoder, _served_by(opened, choice, encoder), max_boxes, cache)
+    trained = opened.manifest.model.trained
+    return predictor_of(profile, sources, choice, trained=trained, max_boxes=max_boxes, state=folder)
+
+
+def predictor_of(
+    profile: Profile,
+    sources: dict[str, GraphSource],
+    choice: BackendChoice,
+    *,
+    trained: bool = True,
+    max_boxes: int = MAX_BOXES,
+    state: StateFolder | None = None,
+) -> Predictor:
+    """Open an encoder and a decoder, from a bundle or not yet in one; arguments as `load`, raises what it raises.
+
+    Args:
+        profile: The pre- and post-processing contract.
+        sources: By the names "encoder" and "decoder".
+        choice: The backend.
+        trained: Whether the weights are; results say so.
+        max_boxes: Boxes per decoder call.
+        state: The folder of compiled models.
+    """
+    encoder, decoder, cache = open_both(sources, choice, state)
+    graphs = {part: sources[part].sha256 for part in ("encoder", "decoder")}
+    version, precision = status(choice.name).version or "", label(choice.graph, encoder.precision)
+    served_by = ServedBy(choice.name, version, choice.device, precision, graphs, trained)
+    return Predictor(profile, encoder, decoder, served_by, max_boxes, cache)
 
 
 def open_both(
@@ -96,9 +122,3 @@ def _source(bundle: Bundle, part: PartSpec, entry: GraphEntry) -> GraphSource:
 def target_of(choice: BackendChoice) -> str | None:
     """Return which of a bundle's graphs a backend takes: those made for it."""
     return None if choice.name == "fake" else choice.name  # the fake runs no graph, so any will do
-
-
-def _served_by(bundle: Bundle, choice: BackendChoice, encoder: Backend) -> ServedBy:
-    graphs = {part: entry_of(bundle, part, choice).sha256 for part in ("encoder", "decoder")}
-    version, trained = status(choice.name).version or "", bundle.manifest.model.trained
-    return ServedBy(choice.name, version, choice.device, label(choice.graph, encoder.precision), graphs, trained)

@@ -6,7 +6,7 @@ from medsam_edge.runtime.errors import UsageError
 
 
 def score(case: str, drop: float, modality: str = "CT", parity: float = 1.0) -> MaskScore:
-    return MaskScore(f"{case} of {drop}", case, modality, "small", parity, drop)
+    return MaskScore(f"{case} of {drop}", case, modality, parity, drop)
 
 
 def test_the_worst_modality_is_named_though_the_mean_hides_it() -> None:

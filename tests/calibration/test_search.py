@@ -18,7 +18,7 @@ class Judge:
     def __call__(self, kept: frozenset[str]) -> Drop:
         self.asked += 1
         lost = sum(value for block, value in self.harm.items() if block not in kept)
-        return summed([MaskScore("case", "patient", "CT", "small", 1 - lost, lost)])
+        return summed([MaskScore("case", "patient", "CT", 1 - lost, lost)])
 
 
 def test_a_harmless_model_keeps_nothing_in_float() -> None:
@@ -42,14 +42,14 @@ def test_what_only_seemed_to_harm_is_let_go_again() -> None:
     def judge(kept: frozenset[str]) -> Drop:
         alone = len(kept) == len(BLOCKS) - 1
         lost = 0.2 * ("blocks.0" not in kept) + 0.5 * (alone and "neck" not in kept)
-        return summed([MaskScore("case", "patient", "CT", "small", 1 - lost, lost)])
+        return summed([MaskScore("case", "patient", "CT", 1 - lost, lost)])
 
     found = search(BLOCKS, judge, Limits())
     assert found.kept_float == {"blocks.0"}
 
 
 def test_what_nothing_helps_is_said() -> None:
-    found = search(BLOCKS, lambda _: summed([MaskScore("case", "patient", "CT", "small", 0.5, 0.5)]), Limits())
+    found = search(BLOCKS, lambda _: summed([MaskScore("case", "patient", "CT", 0.5, 0.5)]), Limits())
     assert found.kept_float is None
     assert len(found.tried) == len(BLOCKS)
 

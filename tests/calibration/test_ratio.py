@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from medsam_edge.runtime.ratio import LEAST_ROUNDS, ratio
+from medsam_edge.calibration.ratio import LEAST_ROUNDS, ratio
 
 
 def test_a_ratio_is_that_of_the_medians_and_the_faster_one_has_more() -> None:
