@@ -1,11 +1,15 @@
-"""Writes int8 layers into a float graph as QuantizeLinear and DequantizeLinear, in the one shape that all targets run.
+"""Writes int8 layers into a float graph as QuantizeLinear and DequantizeLinear, in the shape that a target runs best.
 
 TensorRT has no other way to int8, and its parser takes only part of what ONNX allows: int8, zero points of 0, float
 biases. So: activations symmetric with one scale a tensor; weights stored as int8, symmetric, with a scale for each
-output channel; all else as it was. Which layers, and with which scales, others decide.
+output channel; all else as it was. x86 multiplies unsigned by signed bytes: `Style.UNSIGNED` writes the same steps of
+the same ranges as uint8 around 128, which spares OpenVINO a correction, and which TensorRT refuses. Which layers and
+products, and with which scales, others decide.
 """
 
 from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
 from typing import TypeAlias
 
 import numpy as np
@@ -17,6 +21,7 @@ from ..runtime.types import AnyArray
 from .graph_index import GraphIndex
 from .int8 import int8_weight, scale_as
 from .layers import Layer, quantisable
+from .products import Product, products
 
 # What a graph may have at least and at most; float16 scales came with opset 19, and what an exported graph of opset 18
 # holds means the same in 19. 20 is what our oldest runtimes read.
@@ -27,22 +32,44 @@ HALF_SCALES = 19
 _Nodes: TypeAlias = Generator[onnx.NodeProto, None, str]
 
 
-def quantised(model: onnx.ModelProto, scales: Mapping[str, float]) -> onnx.ModelProto:
-    """Return the graph with some layers in int8.
+class Style(Enum):
+    """How a layer's activation is written: its bytes' type and what stands for 0."""
+
+    SIGNED = np.int8(0)
+    UNSIGNED = np.uint8(128)
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What one step of each factor of an attention's product is worth: of int8 around 0, of uint8 for a softmax."""
+
+    left: float
+    right: float
+
+
+def quantised(
+    model: onnx.ModelProto,
+    scales: Mapping[str, float],
+    attention: Mapping[str, Factors] | None = None,
+    style: Style = Style.SIGNED,
+) -> onnx.ModelProto:
+    """Return the graph with some layers, and some products of attention, in int8.
 
     Args:
         model: A float32 or typed float16 graph; it is not changed.
         scales: By the layer's name (`layers.quantisable`), what one int8 step of its activation is worth: the largest
             magnitude to be told apart / 127. Layers that read one tensor with one scale share its quantisation.
+        attention: By the product's output (`products.products`), the same of both factors. For OpenVINO only.
+        style: How layers' activations are written.
 
     Raises:
-        UsageError: If a name is no layer of the graph, a scale is not positive in the graph's type, or the graph's
-            opset is too old or too new.
+        UsageError: If a name is no layer or product of the graph, a scale is not positive in the graph's type, or the
+            graph's opset is too old or too new.
     """
     layers = {layer.output: layer for layer in _chosen(model, scales)}
     made = onnx.ModelProto()
     made.CopyFrom(model)
-    writer = _Writer(GraphIndex(model), layers, scales)
+    writer = _Writer(GraphIndex(model), layers, scales, _products(model, attention or {}), style)
     nodes = [written for node in model.graph.node for written in writer.written(node)]
     del made.graph.node[:]
     made.graph.node.extend(nodes)
@@ -68,6 +95,14 @@ def _chosen(model: onnx.ModelProto, scales: Mapping[str, float]) -> list[Layer]:
     return [layers[name] for name in scales]
 
 
+def _products(model: onnx.ModelProto, attention: Mapping[str, Factors]) -> dict[str, tuple[Product, Factors]]:
+    found = {product.output: product for product in products(model)} if attention else {}
+    unknown = [name for name in attention if name not in found]
+    if unknown:
+        raise UsageError("products of attention in this graph", ", ".join(unknown), "take them from `products`")
+    return {name: (found[name], factors) for name, factors in attention.items()}
+
+
 def _raise_opset(model: onnx.ModelProto, dtypes: set[np.dtype[np.generic]]) -> None:
     [opset] = [one for one in model.opset_import if one.domain in ("", "ai.onnx")]
     for dtype in dtypes:
@@ -81,27 +116,49 @@ def _raise_opset(model: onnx.ModelProto, dtypes: set[np.dtype[np.generic]]) -> N
 class _Writer:
     """Writes the nodes that stand for a node, and collects their constants."""
 
-    def __init__(self, index: GraphIndex, layers: Mapping[str, Layer], scales: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        index: GraphIndex,
+        layers: Mapping[str, Layer],
+        scales: Mapping[str, float],
+        attention: Mapping[str, tuple[Product, Factors]],
+        style: Style,
+    ) -> None:
         self.index, self._layers, self._scales = index, layers, scales
+        self._attention, self._style = attention, style
         self.constants: list[onnx.TensorProto] = []
         self._done: dict[object, str] = {}
 
     def written(self, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-        """Yield what stands in a node's place: itself, or a layer behind its quantised input and weight."""
-        layer = self._layers.get(node.output[0]) if node.output else None
+        """Yield what stands in a node's place: itself, or a layer or product behind its quantised inputs."""
+        name = node.output[0] if node.output else ""
         made = onnx.NodeProto()
         made.CopyFrom(node)
-        if layer is not None:
+        if layer := self._layers.get(name):
             made.input[0] = yield from self._activation(layer)
             made.input[1] = yield from self._weight(layer)
+        elif found := self._attention.get(name):
+            product, factors = found
+            zero = np.uint8(0) if product.of_softmax else np.int8(0)
+            made.input[0] = yield from self._quantised(product.left, f"{name}/left", np.float32(factors.left), zero)
+            made.input[1] = yield from self._quantised(
+                product.right, f"{name}/right", np.float32(factors.right), np.int8(0)
+            )
         yield made
 
     def _activation(self, layer: Layer) -> _Nodes:
         scale = scale_as(self.index.array(layer.weight).dtype, self._scales[layer.name], layer.name)
-        key, stem = (layer.input, float(scale)), f"{layer.name}/input"
+        name = yield from self._quantised(layer.input, f"{layer.name}/input", scale, self._style.value)
+        return name
+
+    def _quantised(self, tensor: str, stem: str, scale: AnyArray | np.float32, zero: np.int8 | np.uint8) -> _Nodes:
+        key = (tensor, float(scale), zero.dtype, int(zero))
         if key not in self._done:
-            constants = [self._constant(f"{stem}/scale", scale), self._constant(f"{stem}/zero", np.zeros((), np.int8))]
-            yield _node("QuantizeLinear", [layer.input, *constants], f"{stem}/int8")
+            constants = [
+                self._constant(f"{stem}/scale", np.asarray(scale)),
+                self._constant(f"{stem}/zero", np.asarray(zero)),
+            ]
+            yield _node("QuantizeLinear", [tensor, *constants], f"{stem}/int8")
             yield _node("DequantizeLinear", [f"{stem}/int8", *constants], f"{stem}/float")
             self._done[key] = f"{stem}/float"
         return self._done[key]

@@ -19,6 +19,8 @@ Method: TypeAlias = Callable[[Statistics], float]
 
 LARGEST = 127
 """The largest INT8 value in use: -128 is left out, so that a range is symmetric."""
+UNSIGNED_LARGEST = 255
+"""The largest value of uint8, for tensors that are never negative."""
 LEVELS = 128
 """INT8 values from 0 to the largest, and the fewest bins below a limit: with fewer nothing of the rounding is seen."""
 LEAST_SCALE = 2.0**-32
@@ -36,6 +38,11 @@ def scale_of(limit: float) -> float:
     if not (math.isfinite(limit) and limit >= 0):
         raise UsageError("a finite limit of 0 or more", f"{limit}", "take it from a method of this module")
     return max(float(np.float32(limit / LARGEST)), LEAST_SCALE)
+
+
+def unsigned_scale_of(limit: float) -> float:
+    """Return `limit / 255` likewise: the step of uint8 from 0 to the limit."""
+    return scale_of(limit * LARGEST / UNSIGNED_LARGEST)
 
 
 def min_max(statistics: Statistics) -> float:

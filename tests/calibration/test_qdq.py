@@ -8,7 +8,8 @@ import onnx
 import pytest
 import torch
 from medsam_edge.calibration.layers import Layer, quantisable
-from medsam_edge.calibration.qdq import quantised
+from medsam_edge.calibration.products import products
+from medsam_edge.calibration.qdq import Factors, Style, quantised
 from medsam_edge.export.models.sam import Sam
 from medsam_edge.export.variants import formed_model
 from medsam_edge.runtime.errors import UsageError
@@ -119,6 +120,35 @@ def test_openvino_computes_what_numpy_computes(toy: Toy) -> None:
     compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     x = toy_input()
     np.testing.assert_allclose(compiled({"x": x})[0], toy_oracle(toy(), x), rtol=0, atol=1e-4)
+
+
+def test_unsigned_bytes_stand_for_the_same_numbers(toy: Toy, answers: Answers) -> None:
+    x, made = toy_input(), quantised(toy(), SCALES, style=Style.UNSIGNED)
+    np.testing.assert_allclose(answers(made, {"x": x})[0], toy_oracle(toy(), x), rtol=0, atol=1e-4)
+    zeros = {one.name: numpy_helper.to_array(one) for one in made.graph.initializer if one.name.endswith("input/zero")}
+    assert {(zero.dtype.name, int(zero)) for zero in zeros.values()} == {("uint8", 128)}
+
+
+@pytest.mark.parametrize(("family", "form"), [("vit", "plain"), ("vit", "tiled"), ("tiny_vit", "folded")])
+def test_every_product_of_attention_computes_on_rounded_numbers(
+    encoder: Encoder, answers: Answers, pixels: dict[str, AnyArray], family: str, form: str
+) -> None:
+    model = encoder(family, form)
+    found = products(model)
+    factors = {one.output: Factors(1 / 255 if one.of_softmax else 0.03, 0.04) for one in found}
+    made = quantised(model, {}, factors)
+    names = [name for one in found for name in (one.left, one.right, one.output)]
+    values = iter(answers(made, pixels, *names))
+    for one in found:
+        left, right, product = next(values), next(values), next(values)
+        rounded = np.rint(left * 255) / 255 if one.of_softmax else fake(left, factors[one.output].left)
+        np.testing.assert_allclose(product, rounded @ fake(right, 0.04), rtol=0, atol=2e-3)
+        assert np.abs(product - left @ right).max() > 1e-3  # rounding is seen at all
+
+
+def test_an_unknown_product_is_refused(encoder: Encoder) -> None:
+    with pytest.raises(UsageError, match="found x"):
+        quantised(encoder("vit", "plain"), {}, {"x": Factors(1, 1)})
 
 
 def kinds(model: onnx.ModelProto) -> list[str]:
