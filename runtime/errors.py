@@ -7,13 +7,16 @@
     │   └── CaseError            a case folder or a case that cannot be used
     ├── MachineError          3  this machine lacks something
     │   ├── MissingExtraError    a Python package that an extra installs
+    │   ├── DriverError          no NVIDIA driver or GPU that answers
     │   ├── BackendError         an inference library that failed while it ran
+    │   │   └── DeviceLostError     a GPU that this process cannot use any more
     │   └── StorageError         a path that cannot be read or written, a full disk
     ├── ParityError           4  the masks are not the same any more
     ├── SpeedError            5  a speed gate failed
     ├── ArtefactError         6  an artefact that is incompatible, incomplete or was tampered with
     │   ├── CheckpointError
-    │   └── BundleError
+    │   ├── BundleError
+    │   └── EngineError          an engine that is missing, damaged or of another device
     ├── DeviceMemoryError     7
     └── MeasurementError      8  the measurement itself is invalid or inconclusive
 
@@ -92,6 +95,14 @@ class BackendError(MachineError):
     """An inference library failed while it computed: a lost device, a driver, a bug."""
 
 
+class DriverError(MachineError):
+    """There is no NVIDIA driver here, or no GPU that answers it."""
+
+
+class DeviceLostError(BackendError):
+    """A fault that CUDA keeps: no call of this process reaches the GPU any more; a new process may."""
+
+
 class StorageError(MachineError):
     """A path cannot be read or written, or the disk is full."""
 
@@ -120,6 +131,10 @@ class CheckpointError(ArtefactError):
 
 class BundleError(ArtefactError):
     """A bundle with a missing, damaged, altered or unlisted part."""
+
+
+class EngineError(ArtefactError):
+    """An engine that is not here, is damaged, or was built for another device or library."""
 
 
 class DeviceMemoryError(MedSAMEdgeError):
