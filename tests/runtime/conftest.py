@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -35,5 +35,5 @@ def scenes() -> Loose:
 def make_world(scenes: Loose) -> Callable[..., Any]:
     """Make a world with a fake GPU: `(integrated=False)`."""
     parts = {"encoder": encoder_part(SIDE, GRID), "decoder": decoder_part(GRID)}
-    fakes = _beside("fake_gpu")
+    fakes = SimpleNamespace(**{**vars(_beside("fake_gpu")), **vars(_beside("fake_engine"))})
     return lambda integrated=False: scenes.World(fakes, parts, integrated)

@@ -28,6 +28,10 @@ from medsam_edge.runtime.manifest import PartSpec
         ("onnxruntime:CPU:int8", BackendChoice("onnxruntime", "CPU", "f32", graph="int8")),
         ("onnxruntime:CPU:f32", BackendChoice("onnxruntime", "CPU", "f32")),
         ("fake", BackendChoice("fake", "CPU", "f32")),
+        ("tensorrt", BackendChoice("tensorrt", "GPU", "f16", graph="fp16")),
+        ("tensorrt:GPU:f32", BackendChoice("tensorrt", "GPU", "f32", graph="fp32")),
+        ("tensorrt:GPU:int8", BackendChoice("tensorrt", "GPU", "f16", graph="int8")),
+        ("tensorrt-rtx", BackendChoice("tensorrt-rtx", "GPU", "f16", graph="fp16")),
     ],
 )
 def test_a_backends_name_is_read(text: str, choice: BackendChoice) -> None:
@@ -45,6 +49,9 @@ def test_a_backends_name_is_read(text: str, choice: BackendChoice) -> None:
         ("onnxruntime", "onnxruntime"),
         ("openvino:CPU:int8+f32", "openvino:CPU:int8"),
         ("openvino::int8+bf16", "openvino:CPU:int8+bf16"),
+        ("tensorrt:GPU:f16", "tensorrt"),
+        ("tensorrt::f32", "tensorrt:GPU:f32"),
+        ("tensorrt:gpu:int8", "tensorrt:GPU:int8+f16"),
     ],
 )
 def test_a_choice_is_written_in_its_shortest_form_and_reads_back(text: str, short: str) -> None:
@@ -68,6 +75,10 @@ def test_a_choice_is_written_in_its_shortest_form_and_reads_back(text: str, shor
         "onnxruntime:GPU",
         "onnxruntime:CPU:f16",
         "fake:GPU",
+        "tensorrt:CPU",
+        "tensorrt:GPU:bf16",
+        "tensorrt:GPU:int8+f32",
+        "tensorrt:GPU:fp16",
     ],
 )
 def test_what_names_no_backend_is_refused_with_an_example(text: str) -> None:

@@ -91,7 +91,7 @@ def test_where_every_attempt_runs_out_of_memory_the_ladder_is_told_and_nothing_i
 @pytest.mark.parametrize(
     ("program", "kind", "found"),
     [
-        ("print('oops', file=sys.stderr); os.kill(os.getpid(), signal.SIGSEGV)", BackendError, "SIGSEGV; last words: oops"),
+        ("print('oops', file=sys.stderr); os.kill(os.getpid(), 11)", BackendError, "SIGSEGV; last words: oops"),
         ("os.kill(os.getpid(), signal.SIGABRT)", BackendError, "SIGABRT; no last words"),
         ("sys.exit(3)", BackendError, "ended with 3 and no answer"),
         ("pass", BackendError, "ended with 0 and no answer"),
