@@ -5,22 +5,37 @@ says so.
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ..runtime.backends.base import HostTensor
+from ..runtime.backends.tensorrt import open_engine
 from ..runtime.bundle import Bundle, open_bundle
-from ..runtime.engines.build import BuildResult, Request, build_engines, commands
+from ..runtime.engines.build import BuildResult, Request, build_engines, commands, plan
 from ..runtime.engines.identity import choice_of, default_state
 from ..runtime.errors import UsageError
 from ..runtime.loading import load
 from ..runtime.parity import Check, Limits
+from ..runtime.pixels import as_image
+from ..runtime.profile import Profile
+from ..runtime.profile_steps import encoder_inputs
+from ..runtime.state import StateFolder
 from .cases import golden_of, phantom_cases
 from .console import Report, Say
 from .verification import VerifyReport, verify
 
 PHANTOMS = 8
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """A layer of a finished engine, by its own name, and what it took."""
+
+    name: str
+    ms: float
 
 
 @dataclass(frozen=True)
@@ -32,12 +47,14 @@ class Built:
         verification: Their masks against the bundle's golden answers and reference masks; None where this machine has
             no GPU that runs them.
         consistency: The same masks whatever the number of boxes of a call: 1, and each profile's.
+        layers: The encoder's layers in the order in which they ran, as the library's profiler times them one by one.
         not_run: Why nothing was drawn; empty where it was.
     """
 
     build: BuildResult
     verification: VerifyReport | None
     consistency: tuple[Check, ...]
+    layers: tuple[LayerTime, ...]
     not_run: str
 
 
@@ -68,12 +85,12 @@ def build_bundle(path: Path, backend: str, request: Request, state: Path | None,
     bundle, folder = open_bundle(path), state or default_state()
     made = build_engines(bundle, request, folder, report, say)
     if request.capabilities:
-        return Built(made, None, (), "built for other GPUs than this machine's: verify on the device")
+        return Built(made, None, (), (), "built for other GPUs than this machine's: verify on the device")
     name = str(choice_of(made.engines[0].precision, request.flavour))
     say("drawing the golden cases and phantoms with the engines")
     checks = consistency(bundle, name, made.engines[-1].facts.buckets, folder)
     verification = verify(bundle, [name], phantom_cases(PHANTOMS), progress=report, state=folder)
-    return Built(made, verification, checks, "")
+    return Built(made, verification, checks, layer_times(bundle, request, folder), "")
 
 
 def passed(result: Built) -> bool:
@@ -93,6 +110,16 @@ def consistency(bundle: Bundle, name: str, sizes: Sequence[int], state: Path) ->
             worst = min(float((mask == alone).mean()) for mask in masks)
             found.append(Check(f"{size} boxes at once", worst >= limit, f"{worst:.5f} of the pixels as alone"))
     return tuple(found)
+
+
+def layer_times(bundle: Bundle, request: Request, state: Path) -> tuple[LayerTime, ...]:
+    """Run the encoder once under the library's profiler, on the first golden image."""
+    encoder = next(one for one in plan(bundle, request)[0] if one.entry.part == "encoder")
+    profile = Profile.from_dict(bundle.manifest.profile)
+    arrays = encoder_inputs(profile, as_image(golden_of(bundle)[0].image))
+    with closing(open_engine(encoder.source, encoder.choice, StateFolder(state))) as backend:
+        times = backend.profile({name: HostTensor(array) for name, array in arrays.items()})
+    return tuple(LayerTime(name, ms) for name, ms in times)
 
 
 def dry_run_lines(path: Path, backend: str, request: Request) -> tuple[str, ...]:

@@ -1,12 +1,14 @@
 """Tables of `build` for people; apart from the others, which are many."""
 
+from collections.abc import Sequence
+
 from rich.console import Group as Stack
 from rich.console import RenderableType
 from rich.text import Text
 
 from ..runtime.engines.build import Engine
 from ..runtime.errors import one_line
-from .building import Built
+from .building import Built, LayerTime
 from .table_parts import table
 from .tables import checks_tables, verify_tables
 
@@ -25,8 +27,17 @@ def build_tables(result: Built) -> RenderableType:
     if result.verification is None:
         parts.append(Text(f"Masks: not run, {result.not_run}.", "yellow"))
         return Stack(*parts)
+    if result.layers:
+        parts.append(Text(one_line(_slowest(result.layers))))
     checks = {"every profile": result.consistency}
     return Stack(*parts, checks_tables("Self-consistency", checks), verify_tables(result.verification))
+
+
+def _slowest(layers: Sequence[LayerTime]) -> str:
+    total = sum(layer.ms for layer in layers)
+    first = sorted(layers, key=lambda layer: -layer.ms)[:3]
+    named = ", ".join(f"{layer.name[:60]} {layer.ms:.2f}" for layer in first)
+    return f"Encoder under the profiler: {len(layers)} layers, {total:.2f} ms; the slowest: {named}."
 
 
 def _row(engine: Engine) -> tuple[str, ...]:

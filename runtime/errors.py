@@ -18,6 +18,7 @@
     │   ├── BundleError
     │   └── EngineError          an engine that is missing, damaged or of another device
     ├── DeviceMemoryError     7
+    │   └── WorkspaceError       a limit that was set is too small, not the memory
     └── MeasurementError      8  the measurement itself is invalid or inconclusive
 
 A message has three parts, so that no writer of an error can forget one: what was expected, what was found, how
@@ -141,6 +142,10 @@ class DeviceMemoryError(MedSAMEdgeError):
     """The device ran out of memory."""
 
     exit_code = ExitCode.OUT_OF_MEMORY
+
+
+class WorkspaceError(DeviceMemoryError):
+    """An operator needs more memory than the limit that somebody set."""
 
 
 class MeasurementError(MedSAMEdgeError):

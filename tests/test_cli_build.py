@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 from medsam_edge.benchmarks import building
-from medsam_edge.benchmarks.building import Built, consistency, passed
+from medsam_edge.benchmarks.building import Built, LayerTime, consistency, passed
 from medsam_edge.benchmarks.verification import verify
 from medsam_edge.runtime.bundle import open_bundle
 from medsam_edge.runtime.engines.build import BuildResult, Engine
@@ -22,6 +22,7 @@ Cli = Callable[..., CompletedProcess[str]]
 FACTS = EngineFacts(
     "encoder", "fp16", (1, 4), (), Census(9, {"fp16": 3, "fp32": 1}, 0), (5 << 20,), None, 0, None, 2.0, 3, 1, ()
 )  # fmt: skip
+LAYERS = (LayerTime("myelin", 3.0), LayerTime("cast", 0.5))
 ENGINE = Engine("encoder", "fp16", "rebuilt", "version was 10.3, is 10.7", "a" * 64, 7 << 20, FACTS)
 
 
@@ -33,8 +34,8 @@ def answer(monkeypatch: pytest.MonkeyPatch) -> Callable[[Built], None]:
 def result(bundle: Path, good: bool = True, drawn: bool = True) -> Built:
     made = BuildResult(bundle, Path("s"), "tensorrt", "10.7", {"compute_capability": "8.7"}, (), (ENGINE,))
     if not drawn:
-        return Built(made, None, (), "built for other GPUs")
-    return Built(made, verify(open_bundle(bundle), ["fake"]), (Check("4 boxes at once", good, "as alone"),), "")
+        return Built(made, None, (), (), "built for other GPUs")
+    return Built(made, verify(open_bundle(bundle), ["fake"]), (Check("4 boxes at once", good, "as alone"),), LAYERS, "")
 
 
 def test_engines_with_their_types_and_masks_are_shown(
@@ -43,7 +44,15 @@ def test_engines_with_their_types_and_masks_are_shown(
     answer(result(tiny_bundle))
     done = cli("build", tiny_bundle)
     assert (done.returncode, done.stderr) == (0, "")
-    for words in ("tensorrt 10.7", "fp16 75%,", "rebuilt", "compute capability 8.7", "4 boxes at once", "tensor"):
+    for words in (
+        "tensorrt 10.7",
+        "fp16 75%,",
+        "rebuilt",
+        "compute capability 8.7",
+        "4 boxes at once",
+        "3.50 ms",
+        "tensor",
+    ):
         assert words in done.stdout
     found = json.loads(cli("build", tiny_bundle, "--json").stdout)
     assert found["schema"] == "medsam-edge/build/1"

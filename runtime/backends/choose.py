@@ -42,7 +42,7 @@ def status(name: str) -> BackendStatus:
             return BackendStatus(name, *status_of(name))
         module = _module(name)
         return BackendStatus(name, module.version(), module.devices(), None)
-    except ModuleNotFoundError:
+    except (ModuleNotFoundError, MissingExtraError):
         return BackendStatus(name, None, (), install_hint(EXTRAS[name]))
     except Exception as error:  # a binary that does not load raises what it likes, and must not take others along
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -60,6 +60,7 @@ def resolve(text: str) -> BackendChoice:
     Raises:
         UsageError: If the name is not known.
         MissingExtraError: If the backend is not installed; the message lists what is.
+        MachineError, DriverError: If TensorRT does not load, is too old, or finds no driver.
     """
     if text == "auto":
         here = available()
@@ -67,6 +68,11 @@ def resolve(text: str) -> BackendChoice:
             raise _missing("an inference backend", here, install_hint("openvino"))
         return choice_from_text(here[0])
     choice = choice_from_text(text)
+    if choice.name in TENSORRT:
+        from .tensorrt import status_of
+
+        status_of(choice.name)
+        return choice
     if choice.name != "fake" and (remedy := status(choice.name).missing) is not None:
         raise _missing(f"the backend {choice.name}", available(), remedy)
     return choice

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import BackendError, DeviceMemoryError, MachineError, MedSAMEdgeError
+from ..errors import BackendError, DeviceMemoryError, MachineError, MedSAMEdgeError, WorkspaceError
 from ..files import temporary_file, write_atomic
 from ..schema import from_json, to_json
 from .builder import Order
@@ -44,6 +44,7 @@ def build_watched(order: Order, step: Step, say: Say, command: Sequence[str] = C
         command: The program of the child.
 
     Raises:
+        WorkspaceError: The workspace is too small for an operator.
         DeviceMemoryError: It ran out of memory in every attempt; the message lists them.
         BackendError: The child crashed.
         MedSAMEdgeError: What the child itself found wrong.
@@ -53,6 +54,8 @@ def build_watched(order: Order, step: Step, say: Say, command: Sequence[str] = C
         attempt = replace(order, options=options)
         try:
             return _attempt(attempt, step, command)
+        except WorkspaceError:  # less would not help
+            raise
         except (_KilledError, DeviceMemoryError) as error:
             tried.append(f"{_described(options)}: {error.found}")
             say(f"{order.part}: out of memory with {_described(options)}")

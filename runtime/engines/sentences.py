@@ -7,7 +7,15 @@ stands.
 import re
 from collections.abc import Sequence
 
-from ..errors import BackendError, BundleError, DeviceLostError, DeviceMemoryError, DriverError, EngineError
+from ..errors import (
+    BackendError,
+    BundleError,
+    DeviceLostError,
+    DeviceMemoryError,
+    DriverError,
+    EngineError,
+    WorkspaceError,
+)
 from ..errors import MedSAMEdgeError as Error
 
 _Rule = tuple[re.Pattern[str], type[Error], str, str]
@@ -38,7 +46,7 @@ _RULES: tuple[_Rule, ...] = (
     _rule(
         r"no tactics?\b.*workspace|workspace.*(insufficient|too small|not enough|limit)|"
         r"insufficient.*(workspace|memory pool)|could not find any implementation",
-        DeviceMemoryError,
+        WorkspaceError,
         "a workspace in which every operator can run",
         "name a larger --workspace",
     ),

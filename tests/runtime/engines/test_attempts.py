@@ -7,7 +7,14 @@ import pytest
 from medsam_edge.runtime.engines.attempts import build_watched
 from medsam_edge.runtime.engines.builder import Order
 from medsam_edge.runtime.engines.options import MIB, BuildOptions
-from medsam_edge.runtime.errors import BackendError, BundleError, DeviceMemoryError, MachineError, MedSAMEdgeError
+from medsam_edge.runtime.errors import (
+    BackendError,
+    BundleError,
+    DeviceMemoryError,
+    MachineError,
+    MedSAMEdgeError,
+    WorkspaceError,
+)
 
 FACTS = (
     '{"part":"encoder","precision":"fp16","buckets":[1],"ports":[],"census":{"layers":1,"operations":{},"scores_bytes":0},'
@@ -72,8 +79,8 @@ def test_a_child_that_is_killed_is_followed_by_smaller_ones(tmp_path: Path, told
     [
         ("os.kill(os.getpid(), signal.SIGKILL)", "the system killed the build"),
         (
-            'print(json.dumps({"error": ["DeviceMemoryError", "a workspace", "no tactics within it", "more"]}))',
-            "no tactics within it",
+            'print(json.dumps({"error": ["DeviceMemoryError", "memory", "Cuda Runtime (out of memory)", "less"]}))',
+            "Cuda Runtime (out of memory)",
         ),
     ],
 )
@@ -93,6 +100,7 @@ def test_where_every_attempt_runs_out_of_memory_the_ladder_is_told_and_nothing_i
     [
         ("print('oops', file=sys.stderr); os.kill(os.getpid(), 11)", BackendError, "SIGSEGV; last words: oops"),
         ("os.kill(os.getpid(), signal.SIGABRT)", BackendError, "SIGABRT; no last words"),
+        ('print(json.dumps({"error": ["WorkspaceError", "a", "no tactics", "c"]}))', WorkspaceError, "no tactics"),
         ("sys.exit(3)", BackendError, "ended with 3 and no answer"),
         ("pass", BackendError, "ended with 0 and no answer"),
         ("tell(); sys.stdout.flush(); os.kill(os.getpid(), signal.SIGSEGV)", BackendError, "SIGSEGV"),

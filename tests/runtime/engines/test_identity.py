@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from medsam_edge.benchmarks import building
 from medsam_edge.runtime import load
 from medsam_edge.runtime.backends import device_memory
 from medsam_edge.runtime.backends import tensorrt as backend_module
@@ -24,6 +25,7 @@ from medsam_edge.runtime.engines.engine_file import EngineFacts, Port, header
 from medsam_edge.runtime.engines.gpu import Gpu
 from medsam_edge.runtime.engines.options import GIB
 from medsam_edge.runtime.errors import BundleError, DriverError, EngineError, UsageError
+from medsam_edge.runtime.golden import Golden
 from medsam_edge.runtime.manifest import Model
 from medsam_edge.runtime.profile import medsam
 from medsam_edge.runtime.state import StateFolder
@@ -39,12 +41,14 @@ BOXES = [[3, 4, 40, 30], [10, 10, 60, 45]]
 
 
 @pytest.fixture
-def bundle(tmp_path: Path) -> Path:
+def bundle(tmp_path: Path, tiny_golden: tuple[Golden, ...]) -> Path:
     with BundleWriter(tmp_path / "t.bundle") as writer:
         for part in PARTS:
             for precision in ("fp32", "fp16"):
                 data = f"{part} {precision}".encode()
                 writer.add_graph(data, part=part, precision=precision, form="concat", targets=("tensorrt",))
+        for case in tiny_golden:
+            writer.add_golden(case)
         writer.commit(
             model=Model("tiny", "sam_vit", {}, "1" * 64, True, "tiny.pth", "2" * 64),
             profile=medsam(SIDE).to_dict(),
@@ -238,7 +242,7 @@ def test_without_a_driver_the_error_says_so(bundle: Path, device: Device, monkey
     def absent() -> Gpu:
         raise DriverError("an NVIDIA driver with a GPU", "no driver", "install it")
 
-    for module in (identity, build_module):
+    for module in (identity, build_module, backend_module):
         monkeypatch.setattr(module, "gpu", absent)
     with pytest.raises(DriverError):
         load(bundle, "tensorrt", state=bundle.parent / "s")
@@ -254,3 +258,32 @@ def test_a_state_folder_has_its_usual_place(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("HOME", str(tmp_path))
     assert identity.default_state() == tmp_path / ".local/state/medsam-edge"
     assert device_memory.PACKAGES[0] == "pycuda"
+
+
+def test_what_was_built_draws_the_bundles_masks_in_every_profile(bundle: Path, device: Device) -> None:
+    said: list[str] = []
+    built = building.build_bundle(bundle, "tensorrt", Request(), bundle.parent / "s", lambda *_: None, said.append)
+    assert building.passed(built)
+    assert built.verification is not None
+    assert built.verification.backends[0].served_by.backend == "tensorrt"
+    assert [check.name for check in built.consistency] == ["1 boxes at once", "4 boxes at once", "8 boxes at once"]
+    assert built.layers == (building.LayerTime("everything", 1.5),)
+    assert "this board has 8 boxes a call at most; more boxes are drawn in several calls" in said
+
+
+@pytest.mark.parametrize(("capability", "serves"), [("8.6", True), ("8.9", True), ("12.0", False)])
+def test_an_engine_for_named_capabilities_serves_a_gpu_that_has_one_of_them(
+    bundle: Path, device: Device, capability: str, serves: bool
+) -> None:
+    built = building.build_bundle(
+        bundle, "tensorrt", Request(flavour="rtx", capabilities=("8.6", "8.9")), bundle.parent / "s",
+        lambda *_: None, lambda _: None,
+    )  # fmt: skip
+    assert (built.verification, built.build.backend) == (None, "tensorrt-rtx")
+    device.gpu = replace(ORIN, capability=capability)
+    if serves:
+        with load(bundle, "tensorrt-rtx", state=bundle.parent / "s") as predictor:
+            assert predictor.served_by.backend == "tensorrt-rtx"
+        return
+    with pytest.raises(EngineError, match="flavour rtx"):
+        load(bundle, "tensorrt-rtx", state=bundle.parent / "s")

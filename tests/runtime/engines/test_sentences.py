@@ -8,14 +8,15 @@ from medsam_edge.runtime.errors import (
     DriverError,
     EngineError,
     MedSAMEdgeError,
+    WorkspaceError,
 )
 
 
 @pytest.mark.parametrize(
     ("message", "kind", "remedy"),
     [
-        ("Error Code 10: no tactics found within workspace limit for node X", DeviceMemoryError, "larger --workspace"),
-        ("Could not find any implementation for node {ForeignNode[a...b]}", DeviceMemoryError, "larger --workspace"),
+        ("Error Code 10: no tactics found within workspace limit for node X", WorkspaceError, "larger --workspace"),
+        ("Could not find any implementation for node {ForeignNode[a...b]}", WorkspaceError, "larger --workspace"),
         ("Cuda Runtime (out of memory)", DeviceMemoryError, "smaller --workspace"),
         ("Error Code 2: OutOfMemory (Requested size was 1 bytes.)", DeviceMemoryError, "smaller --workspace"),
         ("CUDA initialization failure with error: 35", DriverError, "nvidia-smi"),
