@@ -18,7 +18,8 @@ from ..runtime.engines.build import BuildResult, Request, build_engines, command
 from ..runtime.engines.identity import choice_of, default_state
 from ..runtime.errors import UsageError
 from ..runtime.loading import load
-from ..runtime.parity import Check, Limits
+from ..runtime.metrics import dice
+from ..runtime.parity import HALF, Check, Limits
 from ..runtime.pixels import as_image
 from ..runtime.profile import Profile
 from ..runtime.profile_steps import encoder_inputs
@@ -88,8 +89,9 @@ def build_bundle(path: Path, backend: str, request: Request, state: Path | None,
         return Built(made, None, (), (), "built for other GPUs than this machine's: verify on the device")
     name = str(choice_of(made.engines[0].precision, request.flavour))
     say("drawing the golden cases and phantoms with the engines")
-    checks = consistency(bundle, name, made.engines[-1].facts.buckets, folder)
-    verification = verify(bundle, [name], phantom_cases(PHANTOMS), progress=report, state=folder)
+    limits = Limits() if made.engines[0].precision == "fp32" else HALF
+    checks = consistency(bundle, name, made.engines[-1].facts.buckets, folder, limits)
+    verification = verify(bundle, [name], phantom_cases(PHANTOMS), progress=report, state=folder, limits=limits)
     return Built(made, verification, checks, layer_times(bundle, request, folder), "")
 
 
@@ -98,17 +100,17 @@ def passed(result: Built) -> bool:
     return (result.verification is None or result.verification.passed) and all(one.passed for one in result.consistency)
 
 
-def consistency(bundle: Bundle, name: str, sizes: Sequence[int], state: Path) -> tuple[Check, ...]:
+def consistency(bundle: Bundle, name: str, sizes: Sequence[int], state: Path, limits: Limits) -> tuple[Check, ...]:
     """Draw the first golden case's first box alone, and as one of as many as each profile takes."""
-    golden, limit = golden_of(bundle)[0], Limits().batch_dsc
+    golden = golden_of(bundle)[0]
     with load(bundle, name, state=state, max_boxes=max(sizes)) as predictor:
         embedding = predictor.embed(golden.image)
         alone = predictor.predict(embedding, golden.boxes[:1]).masks[0]
         found = []
         for size in sizes:
             masks = predictor.predict(embedding, np.repeat(golden.boxes[:1], size, axis=0)).masks
-            worst = min(float((mask == alone).mean()) for mask in masks)
-            found.append(Check(f"{size} boxes at once", worst >= limit, f"{worst:.5f} of the pixels as alone"))
+            worst = min(dice(mask, alone) for mask in masks)
+            found.append(Check(f"{size} boxes at once", worst >= limits.batch_dsc, f"DSC {worst:.5f} with one alone"))
     return tuple(found)
 
 

@@ -102,6 +102,7 @@ def verify(
     answer: Answer | None = None,
     progress: Progress = lambda _name, _done, _all: None,
     state: Path | None = None,
+    limits: Limits | None = None,
 ) -> VerifyReport:
     """Verify a bundle.
 
@@ -114,6 +115,7 @@ def verify(
             too: what the bundle says of its source is not taken on trust.
         progress: Told the case, the cases done, and how many there are.
         state: The folder of this device's engines, where it is not the usual one.
+        limits: What is held against the findings, where it is not what a float32 graph must reach.
 
     Raises:
         BundleError, MissingExtraError: As `load`.
@@ -128,7 +130,7 @@ def verify(
             asked = answer(_unanswered(case)) if answer else case
             for trial in trials:
                 _judge(trial, asked, as_task=not (cases and isinstance(case, Golden)))
-        limits, about = Limits(), _mask_cases(golden, cases, answer)
+        limits, about = limits or Limits(), _mask_cases(golden, cases, answer)
         reports = tuple(_report(trial, about, limits) for trial in trials)
     manifest = bundle.manifest
     return VerifyReport(str(bundle.root), manifest.digest, manifest.model.trained, limits, reports)

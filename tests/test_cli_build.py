@@ -16,7 +16,7 @@ from medsam_edge.runtime.engines.build import BuildResult, Engine
 from medsam_edge.runtime.engines.census import Census
 from medsam_edge.runtime.engines.engine_file import EngineFacts
 from medsam_edge.runtime.errors import DeviceMemoryError, ExitCode
-from medsam_edge.runtime.parity import Check
+from medsam_edge.runtime.parity import Check, Limits
 
 Cli = Callable[..., CompletedProcess[str]]
 FACTS = EngineFacts(
@@ -135,7 +135,7 @@ def test_memory_that_runs_out_ends_with_its_code(cli: Cli, tiny_bundle: Path, mo
 
 
 def test_a_box_gets_the_same_mask_in_every_profile(tiny_bundle: Path, tmp_path: Path) -> None:
-    checks = consistency(open_bundle(tiny_bundle), "fake", (1, 4, 16), tmp_path / "s")
+    checks = consistency(open_bundle(tiny_bundle), "fake", (1, 4, 16), tmp_path / "s", Limits())
     assert [(check.name, check.passed) for check in checks] == [
         ("1 boxes at once", True),
         ("4 boxes at once", True),

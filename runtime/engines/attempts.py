@@ -60,7 +60,8 @@ def build_watched(order: Order, step: Step, say: Say, command: Sequence[str] = C
             tried.append(f"{_described(options)}: {error.found}")
             say(f"{order.part}: out of memory with {_described(options)}")
             Path(order.out).unlink(missing_ok=True)
-    remedy = "close other programs, add swap, or name fewer --max-boxes; docs/tensorrt.md says what a build needs"
+    # "Requested size was" more than the workspace: one fused region needs it whole, and less can only fail too.
+    remedy = "close other programs, add swap, name fewer --max-boxes, or a larger --workspace if a request exceeded it"
     raise DeviceMemoryError(f"enough memory to build the {order.part}", "; then ".join(tried), remedy)
 
 

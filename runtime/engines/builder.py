@@ -11,10 +11,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from ..errors import BundleError
+from ..errors import BundleError, DriverError
 from ..files import explained as explained_path
 from .census import Census, census_of, require_precision
 from .engine_file import EngineFacts, LayerShare, Port, header
+from .gpu import gpu
 from .inspector import layers_from_json
 from .library import library
 from .listeners import Messages, Step, logger_of, monitor_of
@@ -85,7 +86,8 @@ def build(order: Order, step: Step) -> EngineFacts:
     plan = native.builder.build_serialized_network(native.network, native.config)
     if plan is None:
         raise explained(messages.errors(), "to build an engine", order.part)
-    _keep_timing(native, Path(order.timing))
+    if _keeps_times(order):
+        _keep_timing(native, Path(order.timing))
     loaded = _loaded(native, plan)
     facts = _facts(order, native.network, census, messages, sizes, loaded, perf_counter() - begin)
     _write(Path(order.out), header(facts), memoryview(plan))
@@ -124,7 +126,8 @@ def _set_up(native: _Native, order: Order, step: Step) -> tuple[int, ...]:
     native.monitor = config.progress_monitor = monitor_of(trt, step)
     if options.capabilities:
         _set_targets(trt, config, options.capabilities)
-    _read_timing(native, Path(order.timing))
+    if _keeps_times(order):
+        _read_timing(native, Path(order.timing))
     return _set_profiles(native, options.buckets)
 
 
@@ -158,6 +161,10 @@ def _inputs(network: Any) -> Iterator[Any]:  # noqa: ANN401 - a native network
     return (network.get_input(index) for index in range(network.num_inputs))
 
 
+def _keeps_times(order: Order) -> bool:
+    return order.options.flavour != "rtx"  # which measures nothing when it builds, and asks for a driver all the same
+
+
 def _read_timing(native: _Native, path: Path) -> None:
     data = path.read_bytes() if path.is_file() else b""
     native.timing = native.config.create_timing_cache(data)
@@ -176,8 +183,6 @@ def _keep_timing(native: _Native, path: Path) -> None:
 
 def _loaded(native: _Native, plan: Any) -> tuple[int, LayerShare | None] | None:  # noqa: ANN401 - native objects
     """Ask the finished engine about itself; None where this machine cannot load it."""
-    if native.config.get_flag(native.trt.BuilderFlag.TF32):
-        raise AssertionError("TF32 was turned off")
     engine = native.trt.Runtime(native.logger).deserialize_cuda_engine(plan) if _has_gpu() else None
     if engine is None:
         return None
@@ -187,9 +192,6 @@ def _loaded(native: _Native, plan: Any) -> tuple[int, LayerShare | None] | None:
 
 
 def _has_gpu() -> bool:
-    from ..errors import DriverError
-    from .gpu import gpu
-
     try:
         return bool(gpu())
     except DriverError:

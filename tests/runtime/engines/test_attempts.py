@@ -92,6 +92,7 @@ def test_where_every_attempt_runs_out_of_memory_the_ladder_is_told_and_nothing_i
     assert caught.value.exit_code == 7
     for words in ("1024 MiB at level 3", "512 MiB at level 3", "256 MiB at level 2", "128 MiB at level 1", found):
         assert words in caught.value.found
+    assert "a larger --workspace" in caught.value.remedy
     assert not (tmp_path / "engine").exists()
 
 

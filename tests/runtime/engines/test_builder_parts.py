@@ -50,9 +50,6 @@ class Config:
     def clear_flag(self, flag: str) -> None:
         self.log.append(f"no {flag}")
 
-    def get_flag(self, _: str) -> bool:
-        return False
-
     def create_timing_cache(self, data: bytes) -> bytes:
         return data
 

@@ -27,7 +27,7 @@ def built(
     """Build as `medsam-edge build` does; also the phases that the builder told of."""
     graph, out, phases = folder / "graph.onnx", folder / "engine", list[str]()
     graph.write_bytes(data)
-    options = BuildOptions("rtx", (1, 4, 16), GIB, 3, tuple(targets))
+    options = BuildOptions("rtx", (1, 4, 16), 4 * GIB, 3, tuple(targets))
     order = Order(str(graph), part, precision, options, str(out), str(folder / "timing"))
     facts = build_watched(order, lambda name, *_: phases.append(name), lambda _: None)
     found, plan = split(memoryview(out.read_bytes()))
