@@ -94,7 +94,8 @@ def test_a_file_that_is_no_graph_is_one_line(tmp_path: Path) -> None:
 def int8_graph() -> bytes:
     """A product of two dequantised operands, as `quantize` writes them."""
     helper = onnx.helper
-    ports = [helper.make_tensor_value_info(name, FLOAT, (4, 64)) for name in ("x", "y")]
+    # Three axes: the parser adds one to the weights, behind their dequantisation.
+    ports = [helper.make_tensor_value_info(name, FLOAT, (1, 4, 64)) for name in ("x", "y")]
     scale = helper.make_tensor("scale", FLOAT, (), [0.1])
     zero = helper.make_tensor("zero", onnx.TensorProto.INT8, (), [0])
     weights = helper.make_tensor("weights", onnx.TensorProto.INT8, (64, 64), [1] * 4096)
