@@ -25,6 +25,7 @@ from ..runtime.schema import to_plain
 from ..runtime.state import CacheStatus
 
 Report = Callable[[str, int, int], None]
+Say = Callable[[str], None]
 # Of those verbs whose JSON has changed its shape since the first version.
 _VERSIONS = {"bench": 2, "demo": 2}
 

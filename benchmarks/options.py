@@ -51,6 +51,21 @@ Form = Annotated[
 ]
 
 
+Engine = Annotated[str, typer.Option("--backend", help="What engines are built for: tensorrt.")]
+EnginePrecision = Annotated[
+    str, typer.Option("--precision", help="auto (the cheapest that is there), fp16, int8 or fp32.")
+]
+MaxBoxes = Annotated[int, typer.Option(min=1, help="Boxes of one decoder call; at most 8 on boards of 8 GB.")]
+Workspace = Annotated[str, typer.Option(help="auto, or the most that an operator may take, such as 2GiB.")]
+OptLevel = Annotated[int, typer.Option(min=0, max=5, help="The builder's effort: 5 searches longest.")]
+Flavour = Annotated[str, typer.Option(help="enterprise, or rtx: TensorRT for RTX PCs, which needs no GPU to build.")]
+Capabilities = Annotated[
+    list[str] | None,
+    typer.Option("--for", help="With rtx: a compute capability such as 8.6 instead of this GPU's; repeat for more."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print the calls of trtexec that would do the same.")]
+
+
 class Baseline(str, Enum):
     """What a bundle can be measured against."""
 

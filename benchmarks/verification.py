@@ -8,6 +8,7 @@ fail against stated limits, and prints nothing.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ..runtime.boxes import box_fill, inscribed_ellipse
 from ..runtime.bundle import Bundle
@@ -100,6 +101,8 @@ def verify(
     cases: Sequence[Case] = (),
     answer: Answer | None = None,
     progress: Progress = lambda _name, _done, _all: None,
+    state: Path | None = None,
+    limits: Limits | None = None,
 ) -> VerifyReport:
     """Verify a bundle.
 
@@ -111,13 +114,15 @@ def verify(
         answer: The source checkpoint's answer to a case, where it is at hand. It then answers the golden cases anew
             too: what the bundle says of its source is not taken on trust.
         progress: Told the case, the cases done, and how many there are.
+        state: The folder of this device's engines, where it is not the usual one.
+        limits: What is held against the findings, where it is not what a float32 graph must reach.
 
     Raises:
         BundleError, MissingExtraError: As `load`.
     """
     golden = golden_of(bundle)
     with ExitStack() as stack:
-        trials = [_Trial(stack.enter_context(load(bundle, name)), len(golden)) for name in backends]
+        trials = [_Trial(stack.enter_context(load(bundle, name, state=state)), len(golden)) for name in backends]
         everything: list[Golden | Case] = [*golden, *cases]
         for done, case in enumerate(everything):
             progress(case.id, done, len(everything))
@@ -125,7 +130,7 @@ def verify(
             asked = answer(_unanswered(case)) if answer else case
             for trial in trials:
                 _judge(trial, asked, as_task=not (cases and isinstance(case, Golden)))
-        limits, about = Limits(), _mask_cases(golden, cases, answer)
+        limits, about = limits or Limits(), _mask_cases(golden, cases, answer)
         reports = tuple(_report(trial, about, limits) for trial in trials)
     manifest = bundle.manifest
     return VerifyReport(str(bundle.root), manifest.digest, manifest.model.trained, limits, reports)

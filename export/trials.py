@@ -13,6 +13,7 @@ from ..runtime.files import temporary_folder, write_atomic
 from ..runtime.golden import Golden
 from ..runtime.loading import predictor_of
 from ..runtime.parity import (
+    HALF,
     Check,
     Limits,
     compare_golden,
@@ -30,7 +31,6 @@ from .variants import Variant, chosen
 Say = Callable[[str], None]
 
 CHECKED_ON = {"tensorrt": "onnxruntime"}
-FP16 = Limits(cosine=0.999, mean_dsc=0.995, worst_dsc=0.97, iou_error=0.02, batch_dsc=0.999)
 
 
 def check_backends(wanted: Sequence[Variant]) -> None:
@@ -93,7 +93,7 @@ def trials(graphs: Sequence[Graph], backends: Sequence[str]) -> Iterator[Trial]:
         if backend in backends:
             pair = (chosen(graphs, "encoder", precision, target), chosen(graphs, "decoder", precision, target))
             label = backend if target == backend else f"{backend} ({precision} graphs for {target})"
-            yield Trial(label, backend, pair, FP16 if precision == "fp16" else Limits())
+            yield Trial(label, backend, pair, HALF if precision == "fp16" else Limits())
 
 
 def checked(

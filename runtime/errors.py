@@ -7,14 +7,18 @@
     │   └── CaseError            a case folder or a case that cannot be used
     ├── MachineError          3  this machine lacks something
     │   ├── MissingExtraError    a Python package that an extra installs
+    │   ├── DriverError          no NVIDIA driver or GPU that answers
     │   ├── BackendError         an inference library that failed while it ran
+    │   │   └── DeviceLostError     a GPU that this process cannot use any more
     │   └── StorageError         a path that cannot be read or written, a full disk
     ├── ParityError           4  the masks are not the same any more
     ├── SpeedError            5  a speed gate failed
     ├── ArtefactError         6  an artefact that is incompatible, incomplete or was tampered with
     │   ├── CheckpointError
-    │   └── BundleError
+    │   ├── BundleError
+    │   └── EngineError          an engine that is missing, damaged or of another device
     ├── DeviceMemoryError     7
+    │   └── WorkspaceError       a limit that was set is too small, not the memory
     └── MeasurementError      8  the measurement itself is invalid or inconclusive
 
 A message has three parts, so that no writer of an error can forget one: what was expected, what was found, how
@@ -92,6 +96,14 @@ class BackendError(MachineError):
     """An inference library failed while it computed: a lost device, a driver, a bug."""
 
 
+class DriverError(MachineError):
+    """There is no NVIDIA driver here, or no GPU that answers it."""
+
+
+class DeviceLostError(BackendError):
+    """A fault that CUDA keeps: no call of this process reaches the GPU any more; a new process may."""
+
+
 class StorageError(MachineError):
     """A path cannot be read or written, or the disk is full."""
 
@@ -122,10 +134,18 @@ class BundleError(ArtefactError):
     """A bundle with a missing, damaged, altered or unlisted part."""
 
 
+class EngineError(ArtefactError):
+    """An engine that is not here, is damaged, or was built for another device or library."""
+
+
 class DeviceMemoryError(MedSAMEdgeError):
     """The device ran out of memory."""
 
     exit_code = ExitCode.OUT_OF_MEMORY
+
+
+class WorkspaceError(DeviceMemoryError):
+    """An operator needs more memory than the limit that somebody set."""
 
 
 class MeasurementError(MedSAMEdgeError):

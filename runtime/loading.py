@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from .backends.base import Backend, BackendChoice, GraphSource, label
+from .backends.base import TENSORRT, Backend, BackendChoice, GraphSource, label
 from .backends.choose import open_cached, resolve, status
 from .bundle import Bundle, open_bundle, open_unhashed, verify_graph
 from .contract import check_contract
@@ -34,14 +34,16 @@ def load(
         max_boxes: Boxes per decoder call.
         threads: CPU threads, or None for the backend's own choice (all physical cores).
         state: A folder of this device for compiled models, which make the next start faster (docs/state.md); made
-            where it is not there. None: nothing is written. With it, a file is hashed when it is first used, and a
-            graph whose compiled model serves is not read at all.
+            where it is not there. None: nothing is written, and TensorRT's engines are read from where `build` puts
+            them. With it, a file is hashed when it is first used, and a graph whose compiled model serves is not read
+            at all.
 
     Raises:
         UsageError: If `max_boxes` is below 1, no backend has this name, or `state` holds something else.
         StorageError: If others may write to the folder `state`.
         BundleError: If the bundle is incomplete, altered, of another kind, or has no graph for this backend.
         MissingExtraError: If the backend is not installed.
+        EngineError: If TensorRT has no engine of this bundle for this device; `medsam-edge build` makes it.
     """
     if max_boxes < 1:
         raise UsageError("at least one box per decoder call", str(max_boxes), "set max_boxes to 1 or more")
@@ -77,6 +79,7 @@ def predictor_of(
     encoder, decoder, cache = open_both(sources, choice, state)
     graphs = {part: sources[part].sha256 for part in ("encoder", "decoder")}
     version, precision = status(choice.name).version or "", label(choice.graph, encoder.precision)
+    max_boxes = min(max_boxes, getattr(decoder, "max_boxes", max_boxes))  # an engine has profiles up to a number
     served_by = ServedBy(choice.name, version, choice.device, precision, graphs, trained)
     return Predictor(profile, encoder, decoder, served_by, max_boxes, cache)
 
@@ -95,7 +98,12 @@ def open_both(
 
 
 def decoder_choice(choice: BackendChoice) -> BackendChoice:
-    """Keep the decoder in float32: in 16 bits its box coordinates are off by pixels. An NPU offers nothing else."""
+    """Keep the decoder in float32: in 16 bits its box coordinates are off by pixels. An NPU offers nothing else.
+
+    TensorRT's float16 decoder has its coordinates in float32 by the types of its graph; an int8 encoder takes it too.
+    """
+    if choice.name in TENSORRT:
+        return replace(choice, graph="fp32" if choice.graph == "fp32" else "fp16")
     return replace(choice, graph="fp32", precision=choice.precision if choice.device.startswith("NPU") else "f32")
 
 
@@ -111,7 +119,8 @@ def entry_of(bundle: Bundle, part: str, choice: BackendChoice) -> GraphEntry:
     Raises:
         BundleError: If the bundle has none; the message lists what there is.
     """
-    return bundle.entry(part, choice.graph if part == "encoder" else "fp32", target_of(choice))
+    own = choice if part == "encoder" else decoder_choice(choice)
+    return bundle.entry(part, own.graph, target_of(choice))
 
 
 def _source(bundle: Bundle, part: PartSpec, entry: GraphEntry) -> GraphSource:
@@ -121,4 +130,6 @@ def _source(bundle: Bundle, part: PartSpec, entry: GraphEntry) -> GraphSource:
 
 def target_of(choice: BackendChoice) -> str | None:
     """Return which of a bundle's graphs a backend takes: those made for it."""
-    return None if choice.name == "fake" else choice.name  # the fake runs no graph, so any will do
+    if choice.name == "fake":  # it runs no graph, so any will do
+        return None
+    return "tensorrt" if choice.name in TENSORRT else choice.name

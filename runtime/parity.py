@@ -29,6 +29,10 @@ class Limits:
     batch_dsc: float = 0.9999
 
 
+HALF = Limits(cosine=0.999, mean_dsc=0.995, worst_dsc=0.97, iou_error=0.02, batch_dsc=0.999)
+"""What a float16 graph must reach; also one in int8, whose masks `quantize` has judged on cases of its own."""
+
+
 @dataclass(frozen=True)
 class TensorRow:
     """One embedding against the source's, and the largest error of the IoU estimates of its boxes."""

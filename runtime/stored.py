@@ -1,6 +1,6 @@
 """What a state folder holds for one bundle, and whether the next start would use it. Reads, and builds nothing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .backends.base import BackendChoice, GraphSource, label
@@ -79,7 +79,10 @@ def _objection(bundle: Bundle, folder: StateFolder, blob: BlobEntry, graph: Grap
         return brief(error)
     except Exception as error:  # a library that is not there, or does not load, raises what it likes
         return f"{blob.key.backend} cannot be loaded here ({brief(error)})"
-    return blob.key.differences(wanted) if wanted else f"{blob.key.backend} keeps no compiled models"
+    if wanted is None:
+        return f"{blob.key.backend} keeps no compiled models"
+    # A wanted key without options is that of an engine, whose options were chosen when it was built.
+    return blob.key.differences(wanted if wanted.properties else replace(wanted, properties=blob.key.properties))
 
 
 def _choice(blob: BlobEntry) -> BackendChoice:

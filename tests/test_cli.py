@@ -21,7 +21,7 @@ from medsam_edge.runtime.outputs import write_png
 ROOT = Path(__file__).parents[1]
 Cli = Callable[..., CompletedProcess[str]]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-VERBS = ("export", "quantize", "segment", "verify", "bench", "inspect", "doctor", "demo")
+VERBS = ("export", "quantize", "build", "segment", "verify", "bench", "inspect", "doctor", "demo")
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ...runtime.errors import ExitCode
 from .. import options
 from ..options import AsJson, Bundle, Form, ProfileName, Targets
 
@@ -87,3 +88,40 @@ def quantize(
     )
     show("quantize", result, as_json, lambda: quantize_tables(result))
     raise typer.Exit(exit_code(result))
+
+
+@app.command()
+def build(
+    bundle: Bundle,
+    backend: options.Engine = "tensorrt",
+    precision: options.EnginePrecision = "auto",
+    max_boxes: options.MaxBoxes = 16,
+    workspace: options.Workspace = "auto",
+    opt_level: options.OptLevel = 3,
+    flavour: options.Flavour = "enterprise",
+    capabilities: options.Capabilities = None,
+    state: options.State = None,
+    dry_run: options.DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Build TensorRT engines on the device that runs them, and hold their masks against the bundle's.
+
+    Exit 4 if they do not compute or draw what was asked for, 7 if memory runs out.
+
+    Example: medsam-edge build vitb.bundle --backend tensorrt --precision fp16
+    """
+    from ...runtime.engines.build import Request
+    from ..building import build_bundle, dry_run_lines, passed
+    from ..building_tables import build_tables
+    from ..console import progress, say, show
+
+    asked = Request(precision, flavour, max_boxes, workspace, opt_level, tuple(capabilities or ()))
+    if dry_run:
+        lines = dry_run_lines(bundle, backend, asked)
+        show("build", {"commands": lines}, as_json, lambda: "\n\n".join(lines))
+        return
+    with progress("building") as report:
+        result = build_bundle(bundle, backend, asked, state, report, say)
+    show("build", result, as_json, lambda: build_tables(result))
+    if not passed(result):
+        raise typer.Exit(ExitCode.PARITY)

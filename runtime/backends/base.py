@@ -139,8 +139,8 @@ class BackendChoice:
         precision: Execution precision, stated because a library's default is not what one thinks (OpenVINO takes
             bf16 by itself on some CPUs).
         threads: CPU threads, or None for all physical cores.
-        graph: Precision of the encoder's graph: "fp32", or "int8" for one that `quantize` wrote, whose other operators
-            run in `precision`.
+        graph: Precision of the encoder's graph: "fp32", "fp16" (TensorRT only), or "int8" for one that `quantize`
+            wrote, whose other operators run in `precision`.
     """
 
     name: str
@@ -156,26 +156,31 @@ class BackendChoice:
 
     def __str__(self) -> str:
         """The shortest form that parses back to the same choice."""
-        if self.graph != "fp32" or self.precision != _default_precision(self.device):
+        if (self.graph, self.precision) != _precisions("", self.name, self.device):
             return f"{self.name}:{self.device}:{self.label}"
-        return self.name if self.device == "CPU" else f"{self.name}:{self.device}"
+        return self.name if self.device == _device("", self.name) else f"{self.name}:{self.device}"
 
 
-BACKENDS = ("openvino", "onnxruntime", "fake")
+TENSORRT = ("tensorrt", "tensorrt-rtx")
+BACKENDS = ("openvino", "onnxruntime", *TENSORRT, "fake")
 _MEMORY_WORDS = ("alloc", "out of memory", "not enough memory", "out_of_resources", "out of gpu resources")
 _PRECISIONS = ("f32", "f16", "bf16")
 
 
 def label(graph: str, precision: str) -> str:
     """Write the precision of a graph and that of what it leaves open as one word: "f32", "int8", "int8+bf16"."""
-    if graph == "fp32":
+    if graph != "int8":
         return precision
     return graph if precision == "f32" else f"{graph}+{precision}"
 
 
-def _default_precision(device: str) -> str:
-    # NPUs compute in float16 only; everything else is asked for float32 unless the person says otherwise.
-    return "f16" if device.startswith("NPU") else "f32"
+def _device(text: str, name: str) -> str:
+    return text.upper() or ("GPU" if name in TENSORRT else "CPU")
+
+
+def _default_precision(name: str, device: str) -> str:
+    # NPUs compute in float16 only, and TensorRT is there for it; else it is float32 unless one says otherwise.
+    return "f16" if device.startswith("NPU") or name in TENSORRT else "f32"
 
 
 def choice_from_text(text: str) -> BackendChoice:
@@ -186,10 +191,9 @@ def choice_from_text(text: str) -> BackendChoice:
     """
     name, _, rest = text.partition(":")
     device, _, precision = rest.partition(":")
-    device = device.upper() or "CPU"
-    graph, precision = _precisions(precision or _default_precision(device), _default_precision(device))
-    fits = name in BACKENDS and precision in _PRECISIONS
-    if not fits or (name != "openvino" and (device, precision) != ("CPU", "f32")):
+    device = _device(device, name)
+    graph, precision = _precisions(precision, name, device)
+    if name not in BACKENDS or precision not in _PRECISIONS or not _fits(name, device, graph, precision):
         raise UsageError(
             "a backend such as onnxruntime, openvino, openvino:GPU, openvino:CPU:bf16 or onnxruntime:CPU:int8",
             repr(text),
@@ -198,10 +202,19 @@ def choice_from_text(text: str) -> BackendChoice:
     return BackendChoice(name, device, precision, graph=graph)
 
 
-def _precisions(text: str, default: str) -> tuple[str, str]:
-    """Split "int8+bf16" into the graph's precision and the other operators'."""
-    graph, _, rest = text.partition("+")
-    return (graph, rest or default) if graph == "int8" else ("fp32", text)
+def _fits(name: str, device: str, graph: str, precision: str) -> bool:
+    if name in TENSORRT:
+        return device == "GPU" and (graph, precision) in (("fp32", "f32"), ("fp16", "f16"), ("int8", "f16"))
+    return name == "openvino" or (device, precision) == ("CPU", "f32")
+
+
+def _precisions(text: str, name: str, device: str) -> tuple[str, str]:
+    """Split "int8+bf16" into the graph's precision and the other operators'; TensorRT's "f16" is its graph's too."""
+    default = _default_precision(name, device)
+    graph, _, rest = (text or default).partition("+")
+    if graph == "int8":
+        return graph, rest or default
+    return "fp16" if name in TENSORRT and text in ("", "f16") else "fp32", text or default
 
 
 def check_tensors(source: GraphSource, inputs: Collection[str], outputs: Collection[str]) -> None:
@@ -235,6 +248,16 @@ def check_inputs(specs: tuple[TensorSpec, ...], tensors: Mapping[str, Tensor]) -
     """Return the host arrays in C order after comparing names, dtypes and fixed axes with the graph's.
 
     Raises:
+        UsageError: As `check_given`.
+    """
+    check_given(specs, tensors)
+    return {spec.name: np.ascontiguousarray(tensors[spec.name].numpy()) for spec in specs}
+
+
+def check_given(specs: tuple[TensorSpec, ...], tensors: Mapping[str, Tensor]) -> None:
+    """Compare names, dtypes and fixed axes of tensors with the graph's, wherever they lie.
+
+    Raises:
         UsageError: If a tensor is missing, superfluous, or of another dtype or shape.
     """
     if {spec.name for spec in specs} != set(tensors):
@@ -242,7 +265,6 @@ def check_inputs(specs: tuple[TensorSpec, ...], tensors: Mapping[str, Tensor]) -
         raise UsageError(f"the inputs {wanted}", given or "none", "pass exactly these tensors")
     for spec in specs:
         _check_input(spec, tensors[spec.name])
-    return {spec.name: np.ascontiguousarray(tensors[spec.name].numpy()) for spec in specs}
 
 
 def _check_input(spec: TensorSpec, tensor: Tensor) -> None:

@@ -10,10 +10,11 @@ from types import ModuleType
 from ..errors import MissingExtraError
 from ..state import CacheStatus, StateFolder
 from ..state_manifest import BlobKey
-from .base import BACKENDS, Backend, BackendChoice, GraphSource, choice_from_text
+from .base import BACKENDS, TENSORRT, Backend, BackendChoice, GraphSource, choice_from_text
 
-EXTRAS = {"onnxruntime": "ort", "openvino": "openvino"}
-# What `auto` tries, the faster one on Intel processors first. The fake is never chosen by itself.
+EXTRAS = {"onnxruntime": "ort", "openvino": "openvino", "tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt-rtx"}
+# What `auto` tries, the faster one on Intel processors first. The fake is never chosen by itself, nor is TensorRT: its
+# engines have to be built before.
 LADDER = ("openvino", "onnxruntime")
 
 
@@ -35,9 +36,13 @@ def install_hint(extra: str) -> str:
 def status(name: str) -> BackendStatus:
     """Look for one backend; nothing is compiled."""
     try:
+        if name in TENSORRT:
+            from .tensorrt import status_of
+
+            return BackendStatus(name, *status_of(name))
         module = _module(name)
         return BackendStatus(name, module.version(), module.devices(), None)
-    except ModuleNotFoundError:
+    except (ModuleNotFoundError, MissingExtraError):
         return BackendStatus(name, None, (), install_hint(EXTRAS[name]))
     except Exception as error:  # a binary that does not load raises what it likes, and must not take others along
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -55,6 +60,7 @@ def resolve(text: str) -> BackendChoice:
     Raises:
         UsageError: If the name is not known.
         MissingExtraError: If the backend is not installed; the message lists what is.
+        MachineError, DriverError: If TensorRT does not load, is too old, or finds no driver.
     """
     if text == "auto":
         here = available()
@@ -62,6 +68,11 @@ def resolve(text: str) -> BackendChoice:
             raise _missing("an inference backend", here, install_hint("openvino"))
         return choice_from_text(here[0])
     choice = choice_from_text(text)
+    if choice.name in TENSORRT:
+        from .tensorrt import status_of
+
+        status_of(choice.name)
+        return choice
     if choice.name != "fake" and (remedy := status(choice.name).missing) is not None:
         raise _missing(f"the backend {choice.name}", available(), remedy)
     return choice
@@ -84,6 +95,10 @@ def open_cached(source: GraphSource, choice: BackendChoice, state: StateFolder |
 
         opened = OpenVinoBackend(source, choice, state)
         return opened, opened.cache
+    if choice.name in TENSORRT:
+        from .tensorrt import open_engine
+
+        return open_engine(source, choice, state), CacheStatus("reused")
     source.verify()
     reason = "" if state is None else f"{choice.name} keeps no compiled models"
     return _open_plain(source, choice), CacheStatus("off", reason)
@@ -107,6 +122,10 @@ def blob_key(source: GraphSource, choice: BackendChoice) -> BlobKey | None:
     Raises:
         MachineError: If the device is not there.
     """
+    if choice.name in TENSORRT:
+        from ..engines.identity import key_of
+
+        return key_of(source, choice)
     return _module(choice.name).key_of(source, choice) if choice.name == "openvino" else None
 
 

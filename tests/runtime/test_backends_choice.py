@@ -1,13 +1,13 @@
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
-from medsam_edge.runtime.backends import choose
+from medsam_edge.runtime.backends import choose, tensorrt
 from medsam_edge.runtime.backends.base import BackendChoice, GraphSource, choice_from_text
 from medsam_edge.runtime.backends.choose import BackendStatus, available, open_backend, resolve, status
 from medsam_edge.runtime.backends.fake import FakeBackend
-from medsam_edge.runtime.errors import MissingExtraError, UsageError
+from medsam_edge.runtime.errors import DriverError, MissingExtraError, UsageError
 from medsam_edge.runtime.manifest import PartSpec
 
 
@@ -28,6 +28,10 @@ from medsam_edge.runtime.manifest import PartSpec
         ("onnxruntime:CPU:int8", BackendChoice("onnxruntime", "CPU", "f32", graph="int8")),
         ("onnxruntime:CPU:f32", BackendChoice("onnxruntime", "CPU", "f32")),
         ("fake", BackendChoice("fake", "CPU", "f32")),
+        ("tensorrt", BackendChoice("tensorrt", "GPU", "f16", graph="fp16")),
+        ("tensorrt:GPU:f32", BackendChoice("tensorrt", "GPU", "f32", graph="fp32")),
+        ("tensorrt:GPU:int8", BackendChoice("tensorrt", "GPU", "f16", graph="int8")),
+        ("tensorrt-rtx", BackendChoice("tensorrt-rtx", "GPU", "f16", graph="fp16")),
     ],
 )
 def test_a_backends_name_is_read(text: str, choice: BackendChoice) -> None:
@@ -45,6 +49,9 @@ def test_a_backends_name_is_read(text: str, choice: BackendChoice) -> None:
         ("onnxruntime", "onnxruntime"),
         ("openvino:CPU:int8+f32", "openvino:CPU:int8"),
         ("openvino::int8+bf16", "openvino:CPU:int8+bf16"),
+        ("tensorrt:GPU:f16", "tensorrt"),
+        ("tensorrt::f32", "tensorrt:GPU:f32"),
+        ("tensorrt:gpu:int8", "tensorrt:GPU:int8+f16"),
     ],
 )
 def test_a_choice_is_written_in_its_shortest_form_and_reads_back(text: str, short: str) -> None:
@@ -68,6 +75,10 @@ def test_a_choice_is_written_in_its_shortest_form_and_reads_back(text: str, shor
         "onnxruntime:GPU",
         "onnxruntime:CPU:f16",
         "fake:GPU",
+        "tensorrt:CPU",
+        "tensorrt:GPU:bf16",
+        "tensorrt:GPU:int8+f32",
+        "tensorrt:GPU:fp16",
     ],
 )
 def test_what_names_no_backend_is_refused_with_an_example(text: str) -> None:
@@ -142,6 +153,30 @@ def test_a_package_that_cannot_be_imported_is_missing(monkeypatch: pytest.Monkey
     monkeypatch.setitem(__import__("sys").modules, name, None)
     assert status(name) == BackendStatus(name, None, (), f"pip install 'medsam-edge[{extra}]'")
     assert name not in available()
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [("tensorrt", "tensorrt"), ("tensorrt-rtx", "tensorrt_rtx")],
+)
+def test_tensorrt_that_is_not_installed_is_missing_and_not_broken(
+    monkeypatch: pytest.MonkeyPatch, name: str, module: str
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, module, None)
+    assert status(name) == BackendStatus(name, None, (), f"pip install 'medsam-edge[{name}]'")
+    with pytest.raises(MissingExtraError, match=name):
+        resolve(name)
+
+
+def test_tensorrt_without_a_driver_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent() -> None:
+        raise DriverError("an NVIDIA driver with a GPU", "no driver", "install it")
+
+    monkeypatch.setattr(tensorrt, "gpu", absent)
+    monkeypatch.setattr(tensorrt, "library", lambda _: SimpleNamespace(__version__="10.3.0"))
+    with pytest.raises(DriverError):
+        resolve("tensorrt")
+    assert "no driver" in str(status("tensorrt").missing)
 
 
 def test_the_status_of_a_backend_that_is_here_has_version_and_devices() -> None:
