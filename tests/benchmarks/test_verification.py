@@ -84,7 +84,7 @@ def test_random_weights_gate_nothing(tmp_path: Path, write_bundle: Write, tiny_g
 def test_one_backend_that_fails_fails_the_whole(
     bundle: Bundle, fake_predictor: Callable[..., Predictor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def loaded(_: Bundle, name: str) -> AbstractContextManager[Predictor]:
+    def loaded(_: Bundle, name: str, **_options: bool) -> AbstractContextManager[Predictor]:
         predictor = fake_predictor()
         predictor._decoder.pixels_per_logit = 2.0 if name == "good" else 1.9  # type: ignore[attr-defined]
         return nullcontext(predictor)
@@ -164,7 +164,7 @@ def test_a_backend_that_answers_with_nan_fails_and_the_others_are_still_reported
 ) -> None:
     """NaN at the first golden case, or only when self-consistency asks again."""
 
-    def loaded(_: Bundle, name: str) -> AbstractContextManager[Predictor]:
+    def loaded(_: Bundle, name: str, **_options: bool) -> AbstractContextManager[Predictor]:
         predictor, calls = fake_predictor(), count()
         predict = predictor.predict
 
