@@ -12,7 +12,7 @@ import onnx
 
 from ..runtime.profile import Profile
 from ..runtime.profile_steps import encoder_inputs
-from ..runtime.types import AnyArray
+from ..runtime.types import AnyArray, Progress
 from .balance import balanced
 from .case_set import CaseRef, CaseSet
 from .layers import Layer, quantisable
@@ -20,7 +20,6 @@ from .observe import observed
 from .qdq import quantised
 from .ranges import METHODS, scale_of
 from .tensor_statistics import Statistics, from_arrays, merged, to_arrays
-from .trial import Progress
 from .work import Entry, Journal
 
 CHUNK = 8
