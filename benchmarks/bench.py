@@ -20,13 +20,14 @@ from ..runtime.machine import processor_name
 from ..runtime.manifest import Model
 from ..runtime.metrics import summarise
 from ..runtime.state import brief
+from ..runtime.types import Progress
 from .candidates import NO_TUNING, Candidate, Role, against_candidates, bundle_candidates, has_glibc, torch_candidates
 from .cases import golden_of
 from .child import Child
 from .latency import STAGES, BenchReport, CandidateReport, Latency, MachineRate, Operations, many_stage, served
 from .operations import operations_of
 from .ratios import efficiency, memory_shares, ratios
-from .rounds import Machine, Plan, Progress, Schedule, Turns, opened, opened_machine, take_turns
+from .rounds import Machine, Plan, Schedule, Turns, opened, opened_machine, take_turns
 from .weights import write_weights
 from .worker.gemm import GEMM
 from .worker.messages import Agreement, Request

@@ -37,10 +37,16 @@ EvaluationSplit = Annotated[str | None, typer.Option(help="The split to judge on
 CalibrationCases = Annotated[int, typer.Option(min=1, help="The most cases to find ranges with.")]
 SelectionCases = Annotated[int, typer.Option(min=1, help="The most cases to choose blocks by.")]
 EvaluationCases = Annotated[int, typer.Option(min=1, help="The most cases to judge on.")]
-Precision = Annotated[str, typer.Option(help="auto, int8 or bf16.")]
+Precision = Annotated[str, typer.Option(help="auto, int8, int8+bf16 or bf16.")]
 Target = Annotated[str, typer.Option(help="openvino or onnxruntime, on this machine.")]
 MaxDscDrop = Annotated[float, typer.Option(help="Most that the mean DSC may drop: the end of its 95 % interval.")]
-WorstDscDrop = Annotated[float, typer.Option(help="Most that the worst modality may lose.")]
+WorstDscDrop = Annotated[float, typer.Option(help="Most that the worst modality may lose, likewise.")]
+MinP5Parity = Annotated[
+    float, typer.Option(help="Least 5th percentile of DSC with the float32 masks: the end of its interval.")
+]
+MaxLowMasks = Annotated[
+    float, typer.Option(help="Largest share of masks below 0.9 of DSC with float32's: the end of its interval.")
+]
 Margin = Annotated[float, typer.Option(help="Times as fast as the next wider precision that it has to be.")]
 Seed = Annotated[int, typer.Option(min=0, help="What cases and prompts are drawn with.")]
 Work = Annotated[

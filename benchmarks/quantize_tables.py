@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..calibration.outcome import Candidate, Outcome
-from ..calibration.scores import LOW
+from ..calibration.scores import LOW, Drop, Group, surely_lost
+from ..runtime.backends.base import choice_from_text
 from ..runtime.errors import one_line
 from .table_parts import table
 
@@ -20,40 +21,45 @@ def quantize_tables(outcome: Outcome) -> RenderableType:
     """Show every candidate, what its masks lose by modality, and how blocks and ranges were chosen."""
     parts: list[RenderableType] = [_candidates(outcome), Text("\n".join(_verdict(outcome)) + "\n")]
     if any(one.drop for one in outcome.candidates):
-        parts.append(_modalities(outcome))
+        parts += [_limits(outcome), _modalities(outcome)]
     if outcome.recipes:
         parts += [_recipes(outcome), _sensitivities(outcome)]
     return Stack(*parts, Text("\n".join(_notes(outcome)), "dim"))
 
 
 def _candidates(outcome: Outcome) -> Table:
-    made = table(
-        f"Encoders for {outcome.target}", "", "ms", "times", "DSC drop", "bound", "p5", f"< {LOW}", "MB", numbers=7
-    )
+    made = table(f"Encoders for {outcome.target}", "", "ms", "times", "DSC drop", "p5", f"< {LOW}", "MB", numbers=6)
     for one in outcome.candidates:
-        name = Text(one_line(one.backend), "bold" if one.chosen else "")
+        name = Text(_short(one.backend), "bold" if one.chosen else "")
         made.add_row(name, *_speed(one), *_drop(one), f"{one.bytes / 1e6:.0f}")
     return made
 
 
 def _speed(one: Candidate) -> tuple[str, str]:
-    return ("-", "-") if one.speed is None else (f"{one.speed.median_ms:.0f}", f"{one.speed.times:.2f}")
+    taken = "-" if one.median_ms is None else f"{one.median_ms:.0f}"
+    return taken, "-" if one.speed is None else f"{one.speed.times:.2f} of {_short(one.speed.against)}"
 
 
-def _drop(one: Candidate) -> tuple[str, str, str, str]:
+def _short(backend: str) -> str:
+    """The precision alone: "openvino:CPU:int8+bf16" is "int8+bf16"."""
+    return one_line(choice_from_text(backend).label)
+
+
+def _drop(one: Candidate) -> tuple[str, str, str]:
     if one.drop is None:
-        return "-", "-", "-", "-"
-    drop = one.drop
-    return f"{drop.mean_drop:.4f}", f"{drop.drop_bound:.4f}", f"{drop.p5_parity:.3f}", str(drop.low)
+        return "-", "-", "-"
+    return f"{one.drop.mean_drop:.4f}", f"{one.drop.p5_parity:.3f}", f"{one.drop.low} of {one.drop.masks}"
 
 
 def _verdict(outcome: Outcome) -> Iterator[str]:
     if outcome.reused:
-        yield "The bundle holds this result already; nothing was done."
+        yield "The same was asked before; nothing was done."
     if outcome.chosen:
         yield f"Chosen: {one_line(outcome.chosen)}. Use it with --backend {one_line(outcome.chosen)}."
     else:
         yield "Nothing cheaper was kept; the bundle is as it was."
+    if outcome.reused and not outcome.chosen:
+        yield "To judge and time again, remove the journal (BUNDLE.work, or what --work names)."
     for one in outcome.candidates:
         for objection in one.objections:
             yield f"{one_line(one.backend)}: {one_line(objection)}."
@@ -61,16 +67,44 @@ def _verdict(outcome: Outcome) -> Iterator[str]:
         yield "Random weights: latency only; what their masks lose says nothing."
 
 
+def _limits(outcome: Outcome) -> Table:
+    columns = ("mean drop", "worst modality", "p5", f"share < {LOW}")
+    made = table("Held against the limits: 95 % bounds", "", *columns, numbers=4)
+    for one in outcome.candidates:
+        if one.drop is not None:
+            made.add_row(Text(_short(one.backend), "bold" if one.chosen else ""), *_held(one.drop))
+    limits = outcome.limits
+    made.add_row("limit", *_figures(limits.mean_drop, f"{limits.worst_drop:.4f}", limits.p5_parity, limits.low_share))
+    return made
+
+
+def _held(drop: Drop) -> Iterator[str]:
+    sure = drop.bounds or drop
+    worst = max(drop.modalities, key=surely_lost)
+    named = f"{one_line(worst.modality)} {surely_lost(worst):.4f}"
+    return _figures(sure.mean_drop, named, sure.p5_parity, sure.low_share)
+
+
+def _figures(mean: float, worst: str, tail: float, low: float) -> Iterator[str]:
+    yield from (f"{mean:.4f}", worst, f"{tail:.3f}", f"{low:.2%}")
+
+
+def _bound(group: Group) -> str:
+    return "none" if group.drop_bound is None else f"{group.drop_bound:.4f}"
+
+
 def _modalities(outcome: Outcome) -> Table:
-    made = table("What masks lose, by modality", "", "modality", "masks", "DSC drop", "DSC with float32", numbers=3)
+    columns = ("modality", "patients", "masks", "DSC drop", "bound", "DSC with f32")
+    made = table("What masks lose, by modality", "", *columns, numbers=5)
     for one in outcome.candidates:
         for place, group in enumerate(one.drop.modalities if one.drop else ()):
-            head = Text(one_line(one.backend) if not place else "", "bold")
             made.add_row(
-                head,
+                Text(_short(one.backend) if not place else "", "bold"),
                 one_line(group.modality),
+                str(group.patients),
                 str(group.masks),
                 f"{group.mean_drop:+.4f}",
+                _bound(group),
                 f"{group.mean_parity:.4f}",
             )
     return made
@@ -96,16 +130,16 @@ def _sensitivities(outcome: Outcome) -> Table:
 
 
 def _notes(outcome: Outcome) -> Iterator[str]:
-    against = {one.speed.against for one in outcome.candidates if one.speed}
-    if against:
+    if any(one.speed for one in outcome.candidates):
         yield (
-            "times: as fast as the fastest wider one, encoders by turns in one process; below "
-            f"{outcome.margin} a candidate is not kept."
+            "times: as fast as the fastest wider one, the two by turns in one process; below "
+            f"{outcome.margin} a candidate is not kept. ms of float32 is of the first such run."
         )
     yield (
-        "DSC drop: of the reference mask, float32's less the candidate's; bound: its one-sided 95 % bound "
-        f"(limit {outcome.limits.mean_drop}; worst modality {outcome.limits.worst_drop}). p5: 5th percentile of DSC "
-        f"with the float32 masks; < {LOW}: how many lie below."
+        "DSC drop: of the reference mask, float32's less the candidate's. p5: 5th percentile of DSC with the float32 "
+        f"masks; < {LOW}: how many lie below. A bound is the far end of a one-sided 95 % interval, patients drawn with "
+        "replacement; the figure itself where there are too few of them."
     )
     yield from (f"Warning: {one_line(text)}." for text in outcome.warnings)
-    yield from map(one_line, outcome.notes)
+    yield from (f"Note: {one_line(text)}." for text in outcome.notes)
+    yield f"Peak memory of the process: {outcome.peak_mib:.0f} MiB."

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 from ..runtime.predictor import ServedBy, Timings
+from ..runtime.types import Progress
 from .candidates import Candidate
 from .child import Asked
 from .worker.messages import Done, Measured, Opening, Request
-
-Progress = Callable[[str, int, int], None]
 
 AUTO_SECONDS, LEAST_ROUNDS, MOST_ROUNDS = 300.0, 5, 100
 LONG_RUN, MORE_WARMUP = 20, 4

@@ -33,10 +33,9 @@ from ..runtime.parity import (
     tensor_check,
 )
 from ..runtime.predictor import Predictor, ServedBy
-from ..runtime.types import Boxes, Case, Masks
+from ..runtime.types import Boxes, Case, Masks, Progress
 from .cases import golden_of
 
-Progress = Callable[[str, int, int], None]
 Answer = Callable[[Case], Golden]
 
 
@@ -122,7 +121,10 @@ def verify(
     """
     golden = golden_of(bundle)
     with ExitStack() as stack:
-        trials = [_Trial(stack.enter_context(load(bundle, name, state=state)), len(golden)) for name in backends]
+        trials = [
+            _Trial(stack.enter_context(load(bundle, name, state=state, unjudged=True)), len(golden))
+            for name in backends
+        ]
         everything: list[Golden | Case] = [*golden, *cases]
         for done, case in enumerate(everything):
             progress(case.id, done, len(everything))

@@ -8,7 +8,7 @@ nothing of models.
 import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -19,11 +19,10 @@ from ..runtime.case_list import CaseFile, list_cases
 from ..runtime.cases import read_listed
 from ..runtime.errors import CaseError
 from ..runtime.files import is_folder
-from ..runtime.types import Case, Image, Masks
+from ..runtime.types import Case, Image, Masks, Progress
 from .modalities import known_modality
 from .phantoms import phantom
 
-Progress = Callable[[str, int, int], None]
 Purpose: TypeAlias = Literal["calibration", "selection", "evaluation"]
 
 PHANTOMS = "phantoms"

@@ -3,7 +3,7 @@
 The bundle is replaced as a whole, by the atomic commit of `BundleWriter`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..runtime.bundle import Bundle, open_bundle
@@ -17,7 +17,13 @@ def record_kind(target: str) -> str:
     return f"calibration-{target}"
 
 
-def committed(bundle: Bundle, target: str, graph: tuple[bytes, str] | None, record: Mapping[str, object]) -> Manifest:
+def committed(
+    bundle: Bundle,
+    target: str,
+    graph: tuple[bytes, str] | None,
+    record: Mapping[str, object],
+    judged: Sequence[str] = (),
+) -> Manifest:
     """Replace a target's int8 encoder and the record of its calibration.
 
     Args:
@@ -25,6 +31,7 @@ def committed(bundle: Bundle, target: str, graph: tuple[bytes, str] | None, reco
         target: The backend that the graph is for.
         graph: The ONNX file and the form of attention that it was made from; None keeps what was there.
         record: In JSON types.
+        judged: The backends that the graph may serve as, as `--backend` takes them.
 
     Raises:
         BundleError: The bundle is another one than when it was opened, or a file of it changed.
@@ -37,12 +44,10 @@ def committed(bundle: Bundle, target: str, graph: tuple[bytes, str] | None, reco
             if graph is None or not _replaced(entry, target):
                 _keep(writer, bundle.root, entry)
         if graph is not None:
-            writer.add_graph(graph[0], part="encoder", precision="int8", form=graph[1], targets=(target,))
-        for golden in bundle.golden_cases():
-            writer.add_golden(golden)
-        for old in manifest.records:
-            if old.name != kind:
-                writer.add_record(old.name, bundle.record(old.name))
+            writer.add_graph(
+                graph[0], part="encoder", precision="int8", form=graph[1], targets=(target,), judged=judged
+            )
+        _keep_others(writer, bundle, kind)
         writer.add_record(kind, record)
         return writer.commit(
             model=manifest.model,
@@ -66,6 +71,14 @@ def _replaced(entry: GraphEntry, target: str) -> bool:
     return entry.precision == "int8" and entry.targets == (target,)
 
 
+def _keep_others(writer: BundleWriter, bundle: Bundle, kind: str) -> None:
+    for golden in bundle.golden_cases():
+        writer.add_golden(golden)
+    for old in bundle.manifest.records:
+        if old.name != kind:
+            writer.add_record(old.name, bundle.record(old.name))
+
+
 def _keep(writer: BundleWriter, root: Path, entry: GraphEntry) -> None:
     writer.add_graph(
         root / entry.file,
@@ -73,5 +86,6 @@ def _keep(writer: BundleWriter, root: Path, entry: GraphEntry) -> None:
         precision=entry.precision,
         form=entry.form,
         targets=entry.targets,
+        judged=entry.judged,
         weights=[root / weights.file for weights in entry.weights],
     )

@@ -13,7 +13,7 @@ from onnx import helper
 
 from ..runtime.profile import Profile
 from ..runtime.profile_steps import encoder_inputs
-from ..runtime.types import AnyArray
+from ..runtime.types import AnyArray, Progress
 from .balance import balanced
 from .case_set import CaseRef, CaseSet
 from .layers import Layer, quantisable
@@ -22,7 +22,6 @@ from .products import Product, products
 from .qdq import Factors, Style, quantised
 from .ranges import METHODS, scale_of, unsigned_scale_of
 from .tensor_statistics import Statistics, from_arrays, merged, to_arrays
-from .trial import Progress
 from .work import Entry, Journal
 
 CHUNK = 8

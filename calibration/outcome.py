@@ -31,7 +31,8 @@ class Candidate:
         recipe: How its ranges were chosen; "" where it has none.
         kept_float: Blocks that stay in float.
         drop: What its masks lose on the evaluation cases, or None where it was not judged.
-        speed: How it compares with the candidate that it has to beat, or None: unmeasured.
+        median_ms: Its encoder's median, or None: unmeasured. Only what one run took by turns may be compared.
+        speed: How it compares with the candidate that it has to beat, or None: unmeasured, or the widest.
         objections: Why it is not kept; empty where nothing speaks against it.
         chosen: Whether it is the one.
     """
@@ -41,6 +42,7 @@ class Candidate:
     recipe: str
     kept_float: tuple[str, ...]
     drop: Drop | None
+    median_ms: float | None
     speed: Speed | None
     objections: tuple[str, ...]
     chosen: bool = False
@@ -63,7 +65,8 @@ class Outcome:
         tried: Choices of blocks that were judged.
         candidates: Every precision, the widest first.
         notes: What else a person should know.
-        reused: Whether the bundle held this result already and nothing was done.
+        peak_mib: The most memory that the process had taken when this was found, whatever it did before.
+        reused: Whether the bundle or the journal held this result already and nothing was done.
         chosen: The backend to use, or None where nothing passed.
     """
 
@@ -79,6 +82,7 @@ class Outcome:
     tried: tuple[Tried, ...]
     candidates: tuple[Candidate, ...]
     notes: tuple[str, ...]
+    peak_mib: float
     reused: bool
     chosen: str | None
 

@@ -1,43 +1,38 @@
 """The `quantize` verb: cases in, the cheapest precision that keeps the masks out, or a refusal with figures.
 
-It joins the other modules of this folder in their order: cases, ranges, recipes, blocks, the judgement on cases that
-nothing was chosen by, the time on this machine, and the commit.
+It joins the other modules of this folder in their order: what is wanted, encoders, the judgement on cases that nothing
+was chosen by, the time on this machine, and the record.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from hashlib import sha256
 from pathlib import Path
-
-import onnx
 
 from ..runtime.backends.base import BackendChoice
 from ..runtime.backends.choose import resolve, status
 from ..runtime.bundle import Bundle
-from ..runtime.errors import ParityError, UsageError
+from ..runtime.errors import UsageError
 from ..runtime.loading import entry_of
 from ..runtime.machine import processor_features, processor_name
-from ..runtime.manifest import GraphEntry, canonical
+from ..runtime.memory import peak_mib
 from ..runtime.predictor import Predictor
 from ..runtime.profile import Profile
 from ..runtime.profile_steps import encoder_inputs
-from ..runtime.schema import from_json, to_json
-from .case_set import CaseSet
-from .commit import committed, record_kind
-from .int8_graphs import RECIPES, Int8Graphs, Recipe
-from .outcome import Candidate, Outcome, RecipeRow
+from ..runtime.schema import to_json
+from ..runtime.types import Progress
+from .encoders import Encoders
+from .judging import Judged, check_enough, judged, unbounded, unseen
+from .outcome import Candidate, Outcome
 from .plan import Plan
-from .scores import NOTHING_LEFT, Drop, Limits, summed
-from .search import Found, search
-from .speed import Speed, compared, interleaved
+from .record import Record
+from .scores import NO_LIMITS, Limits
+from .speed import Opener, Speed, upwards
 from .three_sets import ThreeSets
-from .trial import Progress, Trial, opened
+from .trial import Trial, opened
+from .wanted import wanted
 from .work import Journal
-
-SCHEMA = "medsam-edge/record/calibration/1"
 
 
 def quantize(bundle: Bundle, cases: ThreeSets, plan: Plan, work: Path, progress: Progress) -> Outcome:
@@ -47,26 +42,39 @@ def quantize(bundle: Bundle, cases: ThreeSets, plan: Plan, work: Path, progress:
         bundle: The opened bundle, with float32 graphs.
         cases: To find ranges, to choose by, to judge on.
         plan: What is asked for.
-        work: A folder for the journal: a run that was stopped goes on from it.
+        work: A folder for the journal: a run that was stopped goes on from it, and a refusal is kept in it.
         progress: Told what is done, how much of it, and of how much.
 
     Returns:
-        With `chosen` None if nothing cheaper passed and paid; the bundle then is as it was.
+        With `chosen` None if nothing cheaper passed and paid; the bundle then is as it was. `reused` if the same was
+        asked before: then nothing is done.
 
     Raises:
+        UsageError: int8 of a model whose weights lie beside its graph.
+        CaseError: Too few patients to judge on; random weights are not judged.
         BundleError: The bundle has no float32 graph for the target.
         MissingExtraError: The target's library is not installed.
+        MachineError: bf16 was asked for, and this processor or the library does not compute in it.
         StorageError: The journal or the bundle cannot be written.
     """
-    resolve(plan.target)
-    if entry_of(bundle, "encoder", resolve(plan.target)).weights and plan.precision != "bf16":
+    choices = wanted(plan)
+    _check_weights(bundle, plan, choices)
+    if bundle.manifest.model.trained:
+        check_enough(cases.evaluation)
+    facts = _facts(bundle, cases, plan)
+    journal = Journal(work, facts)
+    record = Record(bundle, plan.target, {**facts, "plan": to_json(plan)}, journal)
+    if (before := record.before()) is not None:
+        return before
+    run = _Run.of(bundle, cases, plan, journal, progress)
+    outcome, encoder = run.outcome(choices)
+    return record.keep(outcome, None if encoder is None else (encoder, run.encoders.entry.form))
+
+
+def _check_weights(bundle: Bundle, plan: Plan, choices: Sequence[BackendChoice]) -> None:
+    if entry_of(bundle, "encoder", resolve(plan.target)).weights and any(one.graph != "fp32" for one in choices):
         found = "weights in a file beside their graph"
         raise UsageError("an encoder that fits into one ONNX file", found, "use --precision bf16 for this model")
-    facts = _facts(bundle, cases, plan)
-    key = {**facts, "plan": to_json(plan)}
-    if (before := _before(bundle, plan.target, key)) is not None:
-        return before
-    return _Run(bundle, cases, plan, key, Journal(work, facts), progress).outcome()
 
 
 def _facts(bundle: Bundle, cases: ThreeSets, plan: Plan) -> dict[str, object]:
@@ -82,204 +90,95 @@ def _facts(bundle: Bundle, cases: ThreeSets, plan: Plan) -> dict[str, object]:
     }
 
 
-def _before(bundle: Bundle, target: str, key: dict[str, object]) -> Outcome | None:
-    if record_kind(target) not in {entry.name for entry in bundle.manifest.records}:
-        return None
-    record = bundle.record(record_kind(target))
-    if record.get("schema") != SCHEMA or record.get("key_sha256") != _hash(key):
-        return None
-    found = from_json(Outcome, record.get("outcome"), "calibration")
-    return replace(found, bundle=str(bundle.root), digest=bundle.manifest.digest, reused=True)
-
-
-def _hash(key: dict[str, object]) -> str:
-    return sha256(canonical(key)).hexdigest()
-
-
-@dataclass(frozen=True, eq=False)
-class _Int8:
-    """The int8 graph that the search settled on, and how it came to it."""
-
-    data: bytes
-    recipe: Recipe | None
-    rows: tuple[RecipeRow, ...]
-    found: Found
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """What a candidate loses on the evaluation cases, or None, and what speaks against it."""
-
-    drop: Drop | None
-    objections: tuple[str, ...]
-
-
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """One piece of work; what is computed once is a cached property."""
+    """One piece of work."""
 
     bundle: Bundle
     cases: ThreeSets
     plan: Plan
-    key: dict[str, object]
-    journal: Journal
-    progress: Progress
+    trial: Trial
+    encoders: Encoders
 
-    def outcome(self) -> Outcome:
-        self.trial.answers(self.cases.selection, self.base)
-        self.trial.answers(self.cases.evaluation, self.base)
-        judged = {choice: self._judged(choice) for choice in self._wanted()}
-        speeds = self._speeds([choice for choice, one in judged.items() if not one.objections])
-        candidates = tuple(self._candidate(choice, one, speeds.get(choice)) for choice, one in judged.items())
-        best = _best(candidates)
-        marked = tuple(replace(one, chosen=one is best) for one in candidates)
-        return self._written(self._summed_up((self._float32(), *marked)))
-
-    @cached_property
-    def base(self) -> BackendChoice:
-        return resolve(self.plan.target)
-
-    @cached_property
-    def trial(self) -> Trial:
-        return Trial(self.bundle, self.journal, self.cases.seed, self.progress)
-
-    @cached_property
-    def entry(self) -> GraphEntry:
-        return entry_of(self.bundle, "encoder", self.base)
-
-    @cached_property
-    def graphs(self) -> Int8Graphs:
-        model = onnx.load(self.bundle.root / self.entry.file)
-        return Int8Graphs(model, self.profile, self.cases.calibration, self.journal, self.progress)
-
-    @property
-    def profile(self) -> Profile:
-        return Profile.from_dict(self.bundle.manifest.profile)
-
-    @cached_property
-    def int8(self) -> _Int8:
-        """Choose a recipe by the masks of the selection cases, then the blocks that stay float."""
-        rows = tuple(self._recipe_row(recipe) for recipe in RECIPES)
-        usable = [
-            (row.mean_parity, recipe) for row, recipe in zip(rows, RECIPES, strict=True) if row.mean_parity is not None
-        ]
-        if not usable:
-            return _Int8(b"", None, rows, Found(None, (), ()))
-        recipe = max(usable, key=lambda pair: pair[0])[1]
-        found = search(self.graphs.blocks, partial(self._with_float, recipe), self.limits)
-        return _Int8(self.graphs.graph(recipe, found.kept_float or frozenset()), recipe, rows, found)
+    @classmethod
+    def of(cls, bundle: Bundle, cases: ThreeSets, plan: Plan, journal: Journal, progress: Progress) -> "_Run":
+        """Open nothing yet."""
+        trial = Trial(bundle, journal, cases.seed, progress)
+        limits = plan.limits if bundle.manifest.model.trained else NO_LIMITS
+        return cls(bundle, cases, plan, trial, Encoders(trial, cases, resolve(plan.target), limits))
 
     @property
     def limits(self) -> Limits:
-        return self.plan.limits if self.bundle.manifest.model.trained else Limits(1, 1)
-
-    def _wanted(self) -> Iterator[BackendChoice]:
-        bf16 = self.plan.target == "openvino" and {"avx512_bf16", "amx_bf16"} & set(processor_features())
-        if self.plan.precision == "bf16" or (self.plan.precision == "auto" and bf16):
-            yield replace(self.base, precision="bf16")
-        if self.plan.precision != "bf16":
-            yield replace(self.base, graph="int8")
-            if bf16:
-                yield replace(self.base, graph="int8", precision="bf16")
-
-    def _recipe_row(self, recipe: Recipe) -> RecipeRow:
-        try:
-            drop = self._drop(self.cases.selection, replace(self.base, graph="int8"), self.graphs.graph(recipe))
-        except ParityError as error:
-            return RecipeRow(str(recipe), None, None, error.found)
-        return RecipeRow(str(recipe), drop.mean_parity, drop.mean_drop)
-
-    def _with_float(self, recipe: Recipe, kept: frozenset[str]) -> Drop:
-        graph = self.graphs.graph(recipe, kept)
-        try:
-            return self._drop(self.cases.selection, replace(self.base, graph="int8"), graph)
-        except ParityError:
-            return NOTHING_LEFT
-
-    def _drop(self, cases: CaseSet, choice: BackendChoice, encoder: bytes | None) -> Drop:
-        return summed(self.trial.scores(cases, choice, encoder), self.cases.seed)
-
-    def _encoder(self, choice: BackendChoice) -> bytes | None:
-        return self.int8.data if choice.graph == "int8" else None
-
-    def _judged(self, choice: BackendChoice) -> _Judged:
-        if choice.graph == "int8" and self.int8.found.kept_float is None:
-            return _Judged(None, ("no choice of blocks keeps the limits on the selection cases",))
-        try:
-            drop = self._drop(self.cases.evaluation, choice, self._encoder(choice))
-        except ParityError as error:
-            return _Judged(None, (f"no usable masks: {error.found}",))
-        return _Judged(drop, drop.objections(self.limits))
-
-    def _speeds(self, choices: Sequence[BackendChoice]) -> dict[BackendChoice, Speed]:
-        """Time what keeps the limits beside float32; each has to beat the fastest that is wider."""
-        if not choices:
-            return {}
-        names = {str(choice): choice for choice in (self.base, *choices)}
-        openers = {name: partial(self._opener, choice) for name, choice in names.items()}
-        image = next(iter(self.cases.evaluation)).image
-        tell = lambda done, count: self.progress("timing", done, count)  # noqa: E731
-        taken = interleaved(openers, encoder_inputs(self.profile, image), self.plan.rounds, tell)
-        found: dict[BackendChoice, Speed] = {}
-        widest = str(self.base)
-        for choice in choices:
-            found[choice] = compared(taken, str(choice), widest)
-            widest = str(choice) if found[choice].pays(self.plan.margin) else widest
-        return found
-
-    def _opener(self, choice: BackendChoice, stack: ExitStack) -> Predictor:
-        return stack.enter_context(opened(self.bundle, choice, self._encoder(choice)))
-
-    def _candidate(self, choice: BackendChoice, judged: _Judged, speed: Speed | None) -> Candidate:
-        int8 = choice.graph == "int8"
-        kept = tuple(sorted(self.int8.found.kept_float or ())) if int8 else ()
-        objections = judged.objections
-        if speed is not None and not speed.pays(self.plan.margin):
-            objections += (f"{speed.times:.2f} times as fast as {speed.against} (margin {self.plan.margin})",)
-        size, recipe = (len(self.int8.data), str(self.int8.recipe or "")) if int8 else (self._float_bytes, "")
-        return Candidate(str(choice), size, recipe, kept, judged.drop, speed, objections)
-
-    def _float32(self) -> Candidate:
-        return Candidate(str(self.base), self._float_bytes, "", (), None, None, ())
+        return self.encoders.limits
 
     @property
-    def _float_bytes(self) -> int:
-        return self.entry.bytes + sum(weights.bytes for weights in self.entry.weights)
+    def base(self) -> BackendChoice:
+        return self.encoders.base
 
-    def _summed_up(self, candidates: tuple[Candidate, ...]) -> Outcome:
-        int8 = self.int8 if self.plan.precision != "bf16" else None
+    def outcome(self, choices: Sequence[BackendChoice]) -> tuple[Outcome, bytes | None]:
+        """Try every choice, the widest first; the second is the graph of the chosen one, if it is a new one."""
+        self.trial.answers(self.cases.selection, self.base)
+        self.trial.answers(self.cases.evaluation, self.base)
+        found = {choice: self._judged(choice) for choice in choices}
+        speeds = self._speeds([choice for choice, one in found.items() if not one.objections])
+        candidates = [self._candidate(choice, one, speeds.get(str(choice))) for choice, one in found.items()]
+        best = next((one for one in reversed(candidates) if not one.objections and one.speed), None)
+        marked = [replace(one, chosen=one is best) for one in candidates]
+        chosen = next((choice for choice in choices if best is not None and str(choice) == best.backend), None)
+        data = None if chosen is None else self.encoders.of(chosen).data
+        return self._summed_up([self._float32(speeds), *marked]), data
+
+    def _judged(self, choice: BackendChoice) -> Judged:
+        encoder = self.encoders.of(choice)
+        return judged(self.trial, self.cases.evaluation, choice, encoder, self.limits, self.cases.seed)
+
+    def _speeds(self, choices: Sequence[BackendChoice]) -> dict[str, Speed]:
+        """Time what keeps the limits; each has to beat the fastest that is wider."""
+        if not choices:
+            return {}
+        openers = {str(one): self._opener(one) for one in (self.base, *choices)}
+        image = next(iter(self.cases.evaluation)).image
+        inputs = encoder_inputs(Profile.from_dict(self.bundle.manifest.profile), image)
+        return upwards(openers, inputs, self.plan.rounds, self.plan.margin, self.trial.progress)
+
+    def _opener(self, choice: BackendChoice) -> Opener:
+        def enter(stack: ExitStack) -> Predictor:
+            return stack.enter_context(opened(self.bundle, choice, self.encoders.of(choice).data))
+
+        return enter
+
+    def _candidate(self, choice: BackendChoice, one: Judged, speed: Speed | None) -> Candidate:
+        encoder, objections = self.encoders.of(choice), one.objections
+        if speed is not None and not speed.pays(self.plan.margin):
+            objections += (f"{speed}; it has to be {self.plan.margin} times, and its interval above 1",)
+        taken = None if speed is None else speed.median_ms
+        return Candidate(
+            str(choice), encoder.bytes, encoder.recipe, encoder.kept_float, one.drop, taken, speed, objections
+        )
+
+    def _float32(self, speeds: Mapping[str, Speed]) -> Candidate:
+        """Its time is of its first run by turns, against the widest candidate."""
+        taken = next((one.against_ms for one in speeds.values() if one.against == str(self.base)), None)
+        return Candidate(str(self.base), self.encoders.of(self.base).bytes, "", (), None, taken, None, ())
+
+    def _summed_up(self, candidates: Sequence[Candidate]) -> Outcome:
+        int8 = self.encoders.searched
+        drops = [one.drop for one in candidates if one.drop is not None]
+        gating = self.bundle.manifest.model.trained
         return Outcome(
             bundle=str(self.bundle.root),
             digest=self.bundle.manifest.digest,
             target=self.plan.target,
-            gating=self.bundle.manifest.model.trained,
+            gating=gating,
             limits=self.limits,
             margin=self.plan.margin,
-            warnings=self.cases.warnings,
+            warnings=(*self.cases.warnings, *(unbounded(self.cases.evaluation) if gating else ())),
             recipes=int8.rows if int8 else (),
             sensitivities=int8.found.sensitivities if int8 else (),
             tried=int8.found.tried if int8 else (),
-            candidates=candidates,
-            notes=tuple(self.journal.notes),
+            candidates=tuple(candidates),
+            notes=(*self.trial.journal.notes, *(unseen(self.cases.evaluation, drops) if gating else ())),
+            peak_mib=peak_mib(),
             reused=False,
             chosen=next((one.backend for one in candidates if one.chosen), None),
         )
-
-    def _written(self, outcome: Outcome) -> Outcome:
-        """Commit what was chosen; a refusal leaves the bundle as it was."""
-        if outcome.chosen is None:
-            return outcome
-        record = {
-            "schema": SCHEMA,
-            "key_sha256": _hash(self.key),
-            "key": self.key,
-            "outcome": to_json(replace(outcome, bundle="", digest=""), "calibration"),
-        }
-        graph = (self.int8.data, self.entry.form) if "int8" in outcome.chosen else None
-        manifest = committed(self.bundle, self.plan.target, graph, record)
-        return replace(outcome, digest=manifest.digest)
-
-
-def _best(candidates: Sequence[Candidate]) -> Candidate | None:
-    """Return the last that passes: each has beaten the ones before it."""
-    return next((one for one in reversed(candidates) if not one.objections and one.speed), None)

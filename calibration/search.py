@@ -1,13 +1,18 @@
 """Finds the fewest blocks that have to stay in float for the masks to stay what they were.
 
-It knows blocks by name and asks a judge what a choice of them costs; graphs and images are the judge's business.
+It chooses by means, with room: the few cases that it sees bound nothing, and bounds are held on the cases of the
+judgement. It knows blocks by name and asks a judge what a choice of them costs; graphs and images are the judge's
+business.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from .scores import Drop, Limits
+
+ROOM = 0.5
+"""Share of the mean drop's limit that a choice may use up; the rest is for the bound, which lies above the mean."""
 
 # What is lost with these blocks in float and all others in int8.
 Judge: TypeAlias = Callable[[frozenset[str]], Drop]
@@ -46,20 +51,29 @@ class Found:
     tried: tuple[Tried, ...]
 
 
+def choosing(limits: Limits) -> Limits:
+    """Return what a choice is held to: of the mean drop's limit `ROOM`; how many masks are low is not asked.
+
+    One low mask of a few cases is already a larger share than is allowed of many; their 5th percentile stands for it.
+    """
+    return replace(limits, mean_drop=limits.mean_drop * ROOM, low_share=1.0)
+
+
 def search(blocks: Sequence[str], judge: Judge, limits: Limits) -> Found:
     """Protect the most sensitive blocks, one more at a time, until the limits hold; then let go what was not needed.
 
     Args:
         blocks: All blocks with layers that can run in int8.
         judge: Asked at most three times for each block.
-        limits: What may be lost.
+        limits: What may be lost on the cases of the judgement; see `choosing`.
     """
+    held = choosing(limits)
     ranked = tuple(sorted((_alone(block, blocks, judge) for block in blocks), key=_harm, reverse=True))
     tried: list[Tried] = []
 
     def passes(kept: frozenset[str]) -> bool:
         drop = judge(kept)
-        tried.append(Tried(tuple(sorted(kept)), drop, drop.objections(limits)))
+        tried.append(Tried(tuple(sorted(kept)), drop, drop.objections(held)))
         return not tried[-1].objections
 
     order = [one.block for one in ranked]

@@ -1,14 +1,21 @@
-"""Whether a candidate pays: encoders timed by turns in one process, so that a slow moment is everybody's."""
+"""Whether a candidate pays: encoders timed by turns in one process, so that a slow moment is everybody's.
+
+No more than two are open at once: several encoders of a large model would not fit into the memory that is promised.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from time import perf_counter
+from typing import TypeAlias
 
 from ..runtime.predictor import Predictor
 from ..runtime.types import AnyArray
 from .ratio import ratio
+
+Opener: TypeAlias = Callable[[ExitStack], Predictor]
 
 
 @dataclass(frozen=True)
@@ -18,6 +25,7 @@ class Speed:
     Attributes:
         median_ms: Its own median.
         against: Name of the other.
+        against_ms: The other's median, of the same run.
         times: The other's median over its own: above 1 it is faster.
         low, high: The 95 % interval of that, or None of fewer than 5 rounds.
         rounds: How many.
@@ -25,10 +33,15 @@ class Speed:
 
     median_ms: float
     against: str
+    against_ms: float
     times: float
     low: float | None
     high: float | None
     rounds: int
+
+    def __str__(self) -> str:
+        sure = "" if self.low is None or self.high is None else f" (95 % interval {self.low:.2f} to {self.high:.2f})"
+        return f"{self.times:.2f} times as fast as {self.against}{sure}"
 
     def pays(self, margin: float) -> bool:
         """Whether it is faster by the margin, and surely faster at all."""
@@ -36,12 +49,14 @@ class Speed:
 
 
 def interleaved(
-    openers: Mapping[str, Callable[[ExitStack], Predictor]],
+    openers: Mapping[str, Opener],
     inputs: Mapping[str, AnyArray],
     rounds: int,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> dict[str, list[float]]:
-    """Time the encoders of some predictors, A B C A B C …, after one untimed run each.
+    """Time the encoders of some predictors by turns, after one untimed run each.
+
+    Each round begins with another one, A B B A A B …: whoever comes first, and after whom, is nobody's lot.
 
     Args:
         openers: By name, what opens a predictor on a stack that closes it.
@@ -56,12 +71,13 @@ def interleaved(
         predictors = {name: opener(stack) for name, opener in openers.items()}
         for predictor in predictors.values():
             predictor.encode(inputs).numpy()
-        taken: dict[str, list[float]] = {name: [] for name in predictors}
+        names, taken = list(predictors), {name: list[float]() for name in predictors}
         for number in range(rounds):
             progress(number, rounds)
-            for name, predictor in predictors.items():
+            first = number % len(names)
+            for name in names[first:] + names[:first]:
                 start = perf_counter()
-                predictor.encode(inputs).numpy()
+                predictors[name].encode(inputs).numpy()
                 taken[name].append(1e3 * (perf_counter() - start))
         return taken
 
@@ -70,4 +86,31 @@ def compared(taken: Mapping[str, Sequence[float]], name: str, against: str) -> S
     """Hold the samples of one against those of another."""
     own, other = taken[name], taken[against]
     times, low, high = ratio(own, other)
-    return Speed(median(own), against, times, low, high, len(own))
+    return Speed(median(own), against, median(other), times, low, high, len(own))
+
+
+def upwards(
+    openers: Mapping[str, Opener],
+    inputs: Mapping[str, AnyArray],
+    rounds: int,
+    margin: float,
+    progress: Callable[[str, int, int], None],
+) -> dict[str, Speed]:
+    """Time each encoder against the fastest wider one that is kept, two at a time.
+
+    Args:
+        openers: As `interleaved`, the widest first; it is what the others have to beat.
+        inputs, rounds: As `interleaved`.
+        margin: What pays, and is what the next one has to beat.
+        progress: Told which one is timed, the rounds done and how many there are.
+
+    Returns:
+        Of each but the widest.
+    """
+    found: dict[str, Speed] = {}
+    fastest, *others = openers
+    for name in others:
+        pair = {one: openers[one] for one in (fastest, name)}
+        found[name] = compared(interleaved(pair, inputs, rounds, partial(progress, f"timing {name}")), name, fastest)
+        fastest = name if found[name].pays(margin) else fastest
+    return found

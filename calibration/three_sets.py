@@ -1,16 +1,15 @@
 """Three sets of cases that share nobody: to find ranges, to choose by, and to be judged on."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..runtime.errors import CaseError
+from ..runtime.types import Progress
 from .case_overlap import check_disjoint
 from .case_record import to_record, warnings_of
 from .case_sampling import sampled, split_by_patient
 from .case_set import PHANTOMS, CaseSet, Purpose, case_set
 
-Progress = Callable[[str, int, int], None]
 SHARES = {"calibration": 0.4, "selection": 0.2, "evaluation": 0.4}
 
 

@@ -19,13 +19,11 @@ from ..runtime.loading import entry_of, load, predictor_of
 from ..runtime.metrics import dice
 from ..runtime.predictor import Predictor
 from ..runtime.profile import Profile
-from ..runtime.types import Case, Masks
+from ..runtime.types import Case, Masks, Progress
 from .case_set import CaseRef, CaseSet
 from .jitter import with_jitter
 from .scores import MaskScore
 from .work import Entry, Journal
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from .backends.base import TENSORRT, Backend, BackendChoice, GraphSource, label
 from .backends.choose import open_cached, resolve, status
 from .bundle import Bundle, open_bundle, open_unhashed, verify_graph
 from .contract import check_contract
-from .errors import UsageError
+from .errors import BundleError, UsageError
 from .manifest import GraphEntry, PartSpec
 from .predictor import MAX_BOXES, Predictor, ServedBy
 from .profile import Profile
@@ -25,6 +25,7 @@ def load(
     max_boxes: int = MAX_BOXES,
     threads: int | None = None,
     state: str | Path | None = None,
+    unjudged: bool = False,
 ) -> Predictor:
     """Open a bundle on a backend; every file is hashed before a native parser sees it.
 
@@ -37,13 +38,15 @@ def load(
             where it is not there. None: nothing is written, and TensorRT's engines are read from where `build` puts
             them. With it, a file is hashed when it is first used, and a graph whose compiled model serves is not read
             at all.
+        unjudged: Open an int8 graph also where nobody judged its masks, to measure or verify it.
 
     Raises:
         UsageError: If `max_boxes` is below 1, no backend has this name, or `state` holds something else.
         StorageError: If others may write to the folder `state`.
-        BundleError: If the bundle is incomplete, altered, of another kind, or has no graph for this backend.
+        BundleError: If the bundle is incomplete, altered, of another kind, or has no graph judged for this backend.
         MissingExtraError: If the backend is not installed.
         EngineError: If TensorRT has no engine of this bundle for this device; `medsam-edge build` makes it.
+        MachineError: If the device is not there, or does not compute in the precision that was asked for.
     """
     if max_boxes < 1:
         raise UsageError("at least one box per decoder call", str(max_boxes), "set max_boxes to 1 or more")
@@ -52,6 +55,8 @@ def load(
     choice = replace(resolve(backend), threads=threads)
     profile = Profile.from_dict(opened.manifest.profile)
     parts = check_contract(opened.manifest, profile)
+    if not unjudged:
+        _check_judged(entry_of(opened, "encoder", choice), choice)
     sources = {name: _source(opened, part, entry_of(opened, name, choice)) for name, part in parts.items()}
     trained = opened.manifest.model.trained
     return predictor_of(profile, sources, choice, trained=trained, max_boxes=max_boxes, state=folder)
@@ -121,6 +126,15 @@ def entry_of(bundle: Bundle, part: str, choice: BackendChoice) -> GraphEntry:
     """
     own = choice if part == "encoder" else decoder_choice(choice)
     return bundle.entry(part, own.graph, target_of(choice))
+
+
+def _check_judged(entry: GraphEntry, choice: BackendChoice) -> None:
+    """Refuse an encoder that was kept for another device, or with its other operators in another precision."""
+    if not entry.judged or choice.name == "fake" or str(choice) in entry.judged:
+        return
+    there = f"judged on {', '.join(entry.judged)} only"
+    remedy = "name one of these, or `verify` it here and open it by load(…, unjudged=True)"
+    raise BundleError(f"an encoder in {entry.precision} whose masks were judged on {choice}", there, remedy)
 
 
 def _source(bundle: Bundle, part: PartSpec, entry: GraphEntry) -> GraphSource:

@@ -62,7 +62,7 @@ class WeightsEntry:
 class GraphEntry:
     """One ONNX file: a part in one precision and one attention form, preferred for `targets`.
 
-    `weights` are the files that it refers to, by their bare names; none where it holds its weights itself.
+    `weights`: the files that it refers to, by bare names. `judged`: backends that it may serve as; none: any.
     """
 
     part: str
@@ -73,6 +73,7 @@ class GraphEntry:
     sha256: str
     bytes: int
     weights: tuple[WeightsEntry, ...] = omitted(())
+    judged: tuple[str, ...] = omitted(())
 
 
 @dataclass(frozen=True)
@@ -157,8 +158,7 @@ def canonical(data: dict[str, object]) -> bytes:
         ValueError: NaN or a lone surrogate, which have no place in it.
     """
     body = {key: value for key, value in data.items() if key != "digest"}
-    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode("utf-8")
+    return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def seal(manifest: Manifest) -> Manifest:

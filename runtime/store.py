@@ -104,12 +104,13 @@ class BundleWriter:
         form: str,
         targets: Sequence[str],
         weights: Sequence[bytes | memoryview | Path] = (),
+        judged: Sequence[str] = (),
     ) -> GraphEntry:
         """Add an ONNX graph, given as its bytes or as a file to copy.
 
         Args:
             source: The ONNX file.
-            part, precision, form, targets: What the manifest says of it.
+            part, precision, form, targets, judged: What the manifest says of it.
             weights: The files that it refers to, each as "<its SHA-256>.bin"; none where it holds its weights itself.
 
         Raises:
@@ -120,7 +121,7 @@ class BundleWriter:
         beside = tuple(self._add_weights(one) for one in weights)
         file, sha256 = self._store("graphs", data)
         check_external_data(file, data, beside)
-        entry = GraphEntry(part, precision, form, tuple(targets), file, sha256, len(data), beside)
+        entry = GraphEntry(part, precision, form, tuple(targets), file, sha256, len(data), beside, tuple(judged))
         self._graphs.append(entry)
         return entry
 

@@ -4,6 +4,7 @@ H, W: height and width of the user's image. S: side of the encoder's square inpu
 N: number of boxes. Boxes are `x_min, y_min, x_max, y_max` in pixels of the image they belong to.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -16,6 +17,7 @@ Masks: TypeAlias = npt.NDArray[np.bool_]  # (N, H, W), one per box, may overlap
 Mask: TypeAlias = npt.NDArray[np.bool_]  # (H, W)
 Logits: TypeAlias = npt.NDArray[np.float32]  # (N, 1, 4E, 4E)
 AnyArray: TypeAlias = npt.NDArray[Any]
+Progress: TypeAlias = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
 
 @dataclass(frozen=True)

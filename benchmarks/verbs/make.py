@@ -61,6 +61,8 @@ def quantize(
     target: options.Target = "openvino",
     max_dsc_drop: options.MaxDscDrop = 0.005,
     worst_dsc_drop: options.WorstDscDrop = 0.02,
+    min_p5_parity: options.MinP5Parity = 0.95,
+    max_low_masks: options.MaxLowMasks = 0.02,
     margin: options.Margin = 1.1,
     seed: options.Seed = 0,
     work: options.Work = None,
@@ -82,10 +84,8 @@ def quantize(
     from ..quantizing import quantize_bundle
 
     counts = Counts(calibration_cases, selection_cases, evaluation_cases)
-    sources = Sources(cases, evaluation, split, evaluation_split, counts, seed)
-    result = quantize_bundle(
-        bundle, sources, Plan(target, precision, Limits(max_dsc_drop, worst_dsc_drop), margin), work
-    )
+    plan = Plan(target, precision, Limits(max_dsc_drop, worst_dsc_drop, min_p5_parity, max_low_masks), margin)
+    result = quantize_bundle(bundle, Sources(cases, evaluation, split, evaluation_split, counts, seed), plan, work)
     show("quantize", result, as_json, lambda: quantize_tables(result))
     raise typer.Exit(exit_code(result))
 

@@ -91,6 +91,7 @@ class OpenVinoBackend(Described):
             self._request = compiled.create_infer_request()
         except (RuntimeError, MemoryError) as error:
             raise failure("OpenVINO", error) if is_memory(error) else _unreadable(source, choice, error) from error
+        _check_precision(choice, self.precision)
         check_tensors(source, _names(compiled.inputs), _names(compiled.outputs))
         super().__init__(source.part)
         self._lock = threading.Lock()
@@ -133,6 +134,15 @@ def _check_device(core: openvino.Core, choice: BackendChoice) -> None:
             f"an OpenVINO device {choice.device}",
             f"this machine has {', '.join(present) or 'none'}",
             "name one of these devices, or install the driver of the missing one",
+        )
+
+
+def _check_precision(choice: BackendChoice, found: str) -> None:
+    if found != choice.precision:
+        raise MachineError(
+            f"an OpenVINO device {choice.device} that computes in {choice.precision}",
+            f"it computes in {found}",
+            "name a precision that this processor has; without one it is f32",
         )
 
 

@@ -9,6 +9,7 @@ import onnx
 import pytest
 from medsam_edge.benchmarks.cases import golden_cases
 from medsam_edge.calibration import quantize as verb
+from medsam_edge.calibration.bootstrap import LEAST_PATIENTS
 from medsam_edge.calibration.lint import lint
 from medsam_edge.calibration.outcome import Candidate, Outcome, exit_code
 from medsam_edge.calibration.plan import Plan
@@ -28,7 +29,7 @@ from safetensors.numpy import load_file, save_file
 BLOCK, LARGEST = 3, 150000.0
 # One hidden channel sets the range, ten lie halfway between two of its 127 steps.
 VALUES = np.array([LARGEST, *((n + 0.5) * LARGEST / 127 for n in range(20, 120, 10))], np.float32)
-PLAN = Plan("onnxruntime", "int8", Limits(0.02, 0.1), margin=1.0, rounds=1)
+PLAN = Plan("onnxruntime", "int8", Limits(0.02, 0.1, 0.9, 0.2), margin=1.0, rounds=1)
 
 
 def quiet(_what: str, _done: int, _all: int) -> None:
@@ -50,7 +51,7 @@ def planted(tensors: dict[str, AnyArray]) -> dict[str, AnyArray]:
 
 @pytest.fixture(scope="module")
 def cases() -> ThreeSets:
-    return three_sets(Sources(counts=Counts(4, 3, 6)), quiet)
+    return three_sets(Sources(counts=Counts(4, 3, LEAST_PATIENTS)), quiet)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +138,8 @@ def test_a_run_that_was_stopped_leaves_the_bundle_and_goes_on(bundle: Bundle, ca
 
 def test_limits_that_nothing_keeps_leave_the_bundle_as_it_was(bundle: Bundle, cases: ThreeSets, work: Path) -> None:
     before = {path: path.read_bytes() for path in bundle.root.rglob("*") if path.is_file()}
-    outcome = quantize(bundle, cases, replace(PLAN, limits=Limits(0, 0)), work, quiet)
+    plan = replace(PLAN, limits=Limits(0, 0, 1, 0))
+    outcome = quantize(bundle, cases, plan, work, quiet)
     assert outcome.chosen is None
     assert exit_code(outcome) == ExitCode.PARITY
     assert {path: path.read_bytes() for path in bundle.root.rglob("*") if path.is_file()} == before
@@ -147,10 +149,15 @@ def test_what_keeps_the_masks_and_does_not_pay_is_not_kept(
     bundle: Bundle, cases: ThreeSets, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Speed, "pays", lambda _self, _margin: False)
-    outcome = quantize(bundle, cases, PLAN, work, quiet)
+    plan = replace(PLAN, margin=2.0)
+    outcome = quantize(bundle, cases, plan, work, quiet)
     assert outcome.chosen is None
     assert exit_code(outcome) == ExitCode.SPEED
-    assert "margin" in outcome.candidates[-1].objections[-1]
+    assert "it has to be 2.0 times" in outcome.candidates[-1].objections[-1]
+    speed, float32 = outcome.candidates[-1].speed, outcome.candidates[0]
+    assert speed is not None
+    assert float32.median_ms == speed.against_ms > 0
+    assert outcome.peak_mib > 50
     assert open_bundle(bundle.root).manifest.digest == bundle.manifest.digest
 
 
@@ -203,6 +210,7 @@ def int8_of(outcome: Outcome) -> Candidate:
     ({"target": "tensorrt"}, "a target among"),
     ({"precision": "int4"}, "a precision among"),
     ({"precision": "bf16"}, "bf16 on the target openvino"),
+    ({"precision": "int8+bf16"}, r"int8\+bf16 on the target openvino"),
     ({"margin": 0.5}, "a margin of at least 1"),
     ({"margin": float("nan")}, "a margin of at least 1"),
 ])  # fmt: skip

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 import pytest
-from medsam_edge.calibration.scores import Drop, Limits, MaskScore, summed
-from medsam_edge.calibration.search import search
+from medsam_edge.calibration.scores import NO_LIMITS, NOTHING_LEFT, Drop, Limits, MaskScore, summed
+from medsam_edge.calibration.search import ROOM, search
 
 BLOCKS = ("patch_embed", "blocks.0", "blocks.1", "blocks.2", "neck")
 
@@ -52,6 +52,28 @@ def test_what_nothing_helps_is_said() -> None:
     found = search(BLOCKS, lambda _: summed([MaskScore("case", "patient", "CT", 0.5, 0.5)]), Limits())
     assert found.kept_float is None
     assert len(found.tried) == len(BLOCKS)
+
+
+def test_a_choice_is_made_by_means_with_room_and_not_by_what_few_cases_bound() -> None:
+    """The spread of eight people puts the bound beyond the limit; nothing needs to stay float for that."""
+
+    def judge(_: frozenset[str]) -> Drop:
+        return summed([MaskScore(f"{n}", f"{n}", "CT", 0.89 if n == 0 else 1, 0.016 * (n == 0)) for n in range(8)])
+
+    limits = Limits(p5_parity=0.9)
+    assert search(BLOCKS, judge, limits).kept_float == frozenset()
+    scores = [MaskScore(f"{n}", f"{n}", "CT", 0.89 if n == 0 else 1, 0.016 * (n == 0)) for n in range(8)]
+    assert len(summed(scores, 0).objections(limits)) == 3
+
+
+@pytest.mark.parametrize(("lost", "kept"), [(ROOM * 0.005, True), (ROOM * 0.005 + 1e-6, False)])
+def test_room_is_left_for_the_bound(lost: float, kept: bool) -> None:
+    found = search(BLOCKS, lambda _: summed([MaskScore("case", "patient", "CT", 1, lost)]), Limits())
+    assert (found.kept_float is not None) == kept
+
+
+def test_a_candidate_without_masks_is_never_chosen_though_nothing_is_asked_of_it() -> None:
+    assert search(BLOCKS, lambda _: NOTHING_LEFT, NO_LIMITS).kept_float is None
 
 
 def test_the_judge_is_asked_a_few_times_only() -> None:

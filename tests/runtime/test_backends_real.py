@@ -159,6 +159,15 @@ def test_openvino_computes_in_bf16_only_where_it_is_asked_to(graph: Path) -> Non
     assert errors[0] > 1e-3 > errors[1]
 
 
+def test_a_library_that_computes_in_another_precision_is_refused(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a processor without bf16 OpenVINO takes the wish, computes in float32 and says so only when it is asked."""
+    pytest.importorskip("openvino")
+    monkeypatch.setattr("medsam_edge.runtime.backends.openvino.precision_of", lambda _: "f32")
+    open_backend(GraphSource(graph, PART, ""), choice_from_text("openvino")).close()
+    with pytest.raises(MachineError, match="computes in bf16; found it computes in f32"):
+        open_backend(GraphSource(graph, PART, ""), choice_from_text("openvino:CPU:bf16"))
+
+
 def test_a_device_that_is_not_there_lists_those_that_are(graph: Path) -> None:
     pytest.importorskip("openvino")
     with pytest.raises(MachineError, match=r"an OpenVINO device GPU\.7; found this machine has CPU"):
