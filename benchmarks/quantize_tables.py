@@ -30,7 +30,7 @@ def quantize_tables(outcome: Outcome) -> RenderableType:
 def _candidates(outcome: Outcome) -> Table:
     made = table(f"Encoders for {outcome.target}", "", "ms", "times", "DSC drop", "p5", f"< {LOW}", "MB", numbers=6)
     for one in outcome.candidates:
-        name = Text(_short(one.backend), "bold" if one.chosen else "")
+        name = Text(_short(str(one)), "bold" if one.chosen else "")
         made.add_row(name, *_speed(one), *_drop(one), f"{one.bytes / 1e6:.0f}")
     return made
 
@@ -40,9 +40,10 @@ def _speed(one: Candidate) -> tuple[str, str]:
     return taken, "-" if one.speed is None else f"{one.speed.times:.2f} of {_short(one.speed.against)}"
 
 
-def _short(backend: str) -> str:
-    """The precision alone: "openvino:CPU:int8+bf16" is "int8+bf16"."""
-    return one_line(choice_from_text(backend).label)
+def _short(candidate: str) -> str:
+    """The precision alone: "openvino:CPU:int8+bf16, attention too" is "int8+bf16, attention"."""
+    choice, attention, _ = candidate.partition(", attention")
+    return one_line(choice_from_text(choice).label + attention)
 
 
 def _drop(one: Candidate) -> tuple[str, str, str]:
@@ -55,14 +56,15 @@ def _verdict(outcome: Outcome) -> Iterator[str]:
     if outcome.reused:
         yield "The same was asked before; nothing was done."
     if outcome.chosen:
-        yield f"Chosen: {one_line(outcome.chosen)}. Use it with --backend {one_line(outcome.chosen)}."
+        kept = next(str(one) for one in outcome.candidates if one.chosen)
+        yield f"Chosen: {one_line(kept)}. Use it with --backend {one_line(outcome.chosen)}."
     else:
         yield "Nothing cheaper was kept; the bundle is as it was."
     if outcome.reused and not outcome.chosen:
         yield "To judge and time again, remove the journal (BUNDLE.work, or what --work names)."
     for one in outcome.candidates:
         for objection in one.objections:
-            yield f"{one_line(one.backend)}: {one_line(objection)}."
+            yield f"{one_line(str(one))}: {one_line(objection)}."
     if not outcome.gating:
         yield "Random weights: latency only; what their masks lose says nothing."
 
@@ -72,7 +74,7 @@ def _limits(outcome: Outcome) -> Table:
     made = table("Held against the limits: 95 % bounds", "", *columns, numbers=4)
     for one in outcome.candidates:
         if one.drop is not None:
-            made.add_row(Text(_short(one.backend), "bold" if one.chosen else ""), *_held(one.drop))
+            made.add_row(Text(_short(str(one)), "bold" if one.chosen else ""), *_held(one.drop))
     limits = outcome.limits
     made.add_row("limit", *_figures(limits.mean_drop, f"{limits.worst_drop:.4f}", limits.p5_parity, limits.low_share))
     return made
@@ -99,7 +101,7 @@ def _modalities(outcome: Outcome) -> Table:
     for one in outcome.candidates:
         for place, group in enumerate(one.drop.modalities if one.drop else ()):
             made.add_row(
-                Text(_short(one.backend) if not place else "", "bold"),
+                Text(_short(str(one)) if not place else "", "bold"),
                 one_line(group.modality),
                 str(group.patients),
                 str(group.masks),
@@ -122,11 +124,17 @@ def _recipes(outcome: Outcome) -> Table:
 
 def _sensitivities(outcome: Outcome) -> Table:
     made = table("Blocks by what int8 in each alone does", "", "DSC lost of float32's", "DSC drop", "kept", numbers=3)
-    kept = {block for one in outcome.candidates for block in one.kept_float}
+    kept = _kept(outcome)
     for one in outcome.sensitivities[:_BLOCKS]:
         word = "float" if one.block in kept else "int8"
         made.add_row(one_line(one.block), f"{one.lost_parity:.5f}", f"{one.mean_drop:+.5f}", word)
     return made
+
+
+def _kept(outcome: Outcome) -> frozenset[str]:
+    """What no int8 graph has in int8: one of them keeps all of attention in float, and says nothing of it."""
+    sets = [frozenset(one.kept_float) for one in outcome.candidates if one.recipe]
+    return frozenset.intersection(*sets) if sets else frozenset()
 
 
 def _notes(outcome: Outcome) -> Iterator[str]:

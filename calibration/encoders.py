@@ -11,9 +11,11 @@ from ..runtime.manifest import GraphEntry
 from ..runtime.profile import Profile
 from .int8_choice import Int8Choice, chosen_int8
 from .int8_graphs import Int8Graphs
+from .qdq import Style
 from .scores import Limits
 from .three_sets import ThreeSets
 from .trial import Trial
+from .wanted import ATTENTION_TARGETS, Wanted
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +53,11 @@ class Encoders:
     base: BackendChoice
     limits: Limits
 
-    def of(self, choice: BackendChoice) -> Encoder:
+    def of(self, one: Wanted) -> Encoder:
         """Return the encoder of a candidate; a search for it takes long."""
-        match choice.graph:
+        match one.choice.graph:
             case "int8":
-                return _int8_encoder(self.int8)
+                return _int8_encoder(self.int8, one.attention)
             case _:
                 return Encoder(None, self.entry.bytes + sum(weights.bytes for weights in self.entry.weights))
 
@@ -74,12 +76,17 @@ class Encoders:
         """The int8 graph. The float32 model and its statistics are held no longer than the search."""
         model = onnx.load(self.trial.bundle.root / self.entry.file)
         profile = Profile.from_dict(self.trial.bundle.manifest.profile)
-        graphs = Int8Graphs(model, profile, self.cases.calibration, self.trial.journal, self.trial.progress)
+        wide = self.base.name in ATTENTION_TARGETS
+        style = Style.UNSIGNED if wide else Style.SIGNED
+        trial = self.trial
+        graphs = Int8Graphs(model, profile, self.cases.calibration, trial.journal, trial.progress, style, wide)
         return chosen_int8(graphs, self.trial, self.cases.selection, self.base, self.limits)
 
 
-def _int8_encoder(int8: Int8Choice) -> Encoder:
-    if int8.found.kept_float is None:
-        objection = "no choice of blocks keeps the limits on the selection cases"
-        return Encoder(None, len(int8.data), objection=objection)
-    return Encoder(int8.data, len(int8.data), str(int8.recipe), tuple(sorted(int8.found.kept_float)))
+def _int8_encoder(int8: Int8Choice, attention: bool) -> Encoder:
+    kept, data = int8.found.kept_float, int8.with_attention if attention else int8.data
+    if kept is None:
+        return Encoder(None, len(data), objection="no choice of blocks keeps the limits on the selection cases")
+    if attention and kept >= int8.attention:
+        return Encoder(None, len(data), objection="attention has to stay in float on the selection cases")
+    return Encoder(data, len(data), str(int8.recipe), tuple(sorted(kept if attention else kept | int8.attention)))

@@ -21,13 +21,17 @@ class Int8Choice:
     """The int8 graph that the search settled on, and how it came to it.
 
     Attributes:
-        data: The ONNX file; empty where no way to choose ranges gives masks.
+        data: The ONNX file with attention in float; empty where no way to choose ranges gives masks.
+        with_attention: The one with all in int8 but what has to stay float.
+        attention: The blocks of attention's products, which `data` keeps in float.
         recipe: How its ranges were chosen, or None.
         rows: Every way to choose ranges.
         found: The blocks; with `kept_float` None, `data` has all blocks in int8 and is of no use.
     """
 
     data: bytes
+    with_attention: bytes
+    attention: frozenset[str]
     recipe: Recipe | None
     rows: tuple[RecipeRow, ...]
     found: Found
@@ -72,7 +76,9 @@ def chosen_int8(graphs: Int8Graphs, trial: Trial, cases: CaseSet, base: BackendC
     parities = {recipe: row.mean_parity for recipe, row in zip(RECIPES, rows, strict=True)}
     usable = {recipe: parity for recipe, parity in parities.items() if parity is not None}
     if not usable:
-        return Int8Choice(b"", None, rows, Found(None, (), ()))
+        return Int8Choice(b"", b"", frozenset(), None, rows, Found(None, (), ()))
     recipe = max(usable, key=lambda one: usable[one])
     found = search(graphs.blocks, partial(selection.with_float, recipe), limits)
-    return Int8Choice(graphs.graph(recipe, found.kept_float or frozenset()), recipe, rows, found)
+    kept, attention = found.kept_float or frozenset(), frozenset(one.block for one in graphs.products)
+    wide, narrow = graphs.graph(recipe, kept | attention), graphs.graph(recipe, kept)
+    return Int8Choice(wide, narrow, attention, recipe, rows, found)

@@ -35,6 +35,7 @@ class Candidate:
         speed: How it compares with the candidate that it has to beat, or None: unmeasured, or the widest.
         objections: Why it is not kept; empty where nothing speaks against it.
         chosen: Whether it is the one.
+        attention: Whether products of attention are in int8 too.
     """
 
     backend: str
@@ -46,6 +47,10 @@ class Candidate:
     speed: Speed | None
     objections: tuple[str, ...]
     chosen: bool = False
+    attention: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.backend}, attention too" if self.attention else self.backend
 
 
 @dataclass(frozen=True)

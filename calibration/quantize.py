@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..runtime.backends.base import BackendChoice
 from ..runtime.backends.choose import resolve, status
 from ..runtime.bundle import Bundle
 from ..runtime.errors import UsageError
@@ -31,7 +30,7 @@ from .scores import NO_LIMITS, Limits
 from .speed import Opener, Speed, upwards
 from .three_sets import ThreeSets
 from .trial import Trial, opened
-from .wanted import wanted
+from .wanted import Wanted, wanted
 from .work import Journal
 
 
@@ -71,8 +70,8 @@ def quantize(bundle: Bundle, cases: ThreeSets, plan: Plan, work: Path, progress:
     return record.keep(outcome, None if encoder is None else (encoder, run.encoders.entry.form))
 
 
-def _check_weights(bundle: Bundle, plan: Plan, choices: Sequence[BackendChoice]) -> None:
-    if entry_of(bundle, "encoder", resolve(plan.target)).weights and any(one.graph != "fp32" for one in choices):
+def _check_weights(bundle: Bundle, plan: Plan, choices: Sequence[Wanted]) -> None:
+    if entry_of(bundle, "encoder", resolve(plan.target)).weights and any(one.choice.graph != "fp32" for one in choices):
         found = "weights in a file beside their graph"
         raise UsageError("an encoder that fits into one ONNX file", found, "use --precision bf16 for this model")
 
@@ -112,27 +111,27 @@ class _Run:
         return self.encoders.limits
 
     @property
-    def base(self) -> BackendChoice:
-        return self.encoders.base
+    def base(self) -> Wanted:
+        return Wanted(self.encoders.base)
 
-    def outcome(self, choices: Sequence[BackendChoice]) -> tuple[Outcome, bytes | None]:
+    def outcome(self, choices: Sequence[Wanted]) -> tuple[Outcome, bytes | None]:
         """Try every choice, the widest first; the second is the graph of the chosen one, if it is a new one."""
-        self.trial.answers(self.cases.selection, self.base)
-        self.trial.answers(self.cases.evaluation, self.base)
+        self.trial.answers(self.cases.selection, self.base.choice)
+        self.trial.answers(self.cases.evaluation, self.base.choice)
         found = {choice: self._judged(choice) for choice in choices}
         speeds = self._speeds([choice for choice, one in found.items() if not one.objections])
         candidates = [self._candidate(choice, one, speeds.get(str(choice))) for choice, one in found.items()]
         best = next((one for one in reversed(candidates) if not one.objections and one.speed), None)
         marked = [replace(one, chosen=one is best) for one in candidates]
-        chosen = next((choice for choice in choices if best is not None and str(choice) == best.backend), None)
+        chosen = next((choice for choice in choices if best is not None and str(choice) == str(best)), None)
         data = None if chosen is None else self.encoders.of(chosen).data
         return self._summed_up([self._float32(speeds), *marked]), data
 
-    def _judged(self, choice: BackendChoice) -> Judged:
-        encoder = self.encoders.of(choice)
-        return judged(self.trial, self.cases.evaluation, choice, encoder, self.limits, self.cases.seed)
+    def _judged(self, one: Wanted) -> Judged:
+        encoder = self.encoders.of(one)
+        return judged(self.trial, self.cases.evaluation, one.choice, encoder, self.limits, self.cases.seed)
 
-    def _speeds(self, choices: Sequence[BackendChoice]) -> dict[str, Speed]:
+    def _speeds(self, choices: Sequence[Wanted]) -> dict[str, Speed]:
         """Time what keeps the limits; each has to beat the fastest that is wider."""
         if not choices:
             return {}
@@ -141,19 +140,27 @@ class _Run:
         inputs = encoder_inputs(Profile.from_dict(self.bundle.manifest.profile), image)
         return upwards(openers, inputs, self.plan.rounds, self.plan.margin, self.trial.progress)
 
-    def _opener(self, choice: BackendChoice) -> Opener:
+    def _opener(self, one: Wanted) -> Opener:
         def enter(stack: ExitStack) -> Predictor:
-            return stack.enter_context(opened(self.bundle, choice, self.encoders.of(choice).data))
+            return stack.enter_context(opened(self.bundle, one.choice, self.encoders.of(one).data))
 
         return enter
 
-    def _candidate(self, choice: BackendChoice, one: Judged, speed: Speed | None) -> Candidate:
+    def _candidate(self, choice: Wanted, one: Judged, speed: Speed | None) -> Candidate:
         encoder, objections = self.encoders.of(choice), one.objections
         if speed is not None and not speed.pays(self.plan.margin):
             objections += (f"{speed}; it has to be {self.plan.margin} times, and its interval above 1",)
         taken = None if speed is None else speed.median_ms
         return Candidate(
-            str(choice), encoder.bytes, encoder.recipe, encoder.kept_float, one.drop, taken, speed, objections
+            backend=str(choice.choice),
+            bytes=encoder.bytes,
+            recipe=encoder.recipe,
+            kept_float=encoder.kept_float,
+            drop=one.drop,
+            median_ms=taken,
+            speed=speed,
+            objections=objections,
+            attention=choice.attention,
         )
 
     def _float32(self, speeds: Mapping[str, Speed]) -> Candidate:

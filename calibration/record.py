@@ -81,4 +81,5 @@ class Record:
 def _judged(outcome: Outcome) -> tuple[str, ...]:
     """The backends on which the int8 graph's masks kept the limits, fast or not."""
     kept = (one for one in outcome.candidates if one.drop is not None and not one.drop.objections(outcome.limits))
-    return tuple(one.backend for one in kept if ":int8" in one.backend)
+    attention = {one.attention for one in outcome.candidates if one.chosen}  # the other graph is not in the bundle
+    return tuple(one.backend for one in kept if ":int8" in one.backend and one.attention in attention)

@@ -29,6 +29,7 @@ from medsam_edge.runtime.golden import Golden
 from medsam_edge.runtime.manifest import WeightsEntry
 
 pytest.importorskip("onnxruntime")
+MIXED = "openvino:CPU:int8+bf16"
 PLAN = Plan("onnxruntime", "int8", NO_LIMITS, margin=1.0, rounds=2)
 STRICT = replace(PLAN, limits=Limits(0, 0, 1, 0))
 
@@ -138,7 +139,7 @@ def test_what_kept_the_limits_may_serve_and_nothing_else(bundle: Bundle, cases: 
     assert quantize(bundle, cases, replace(PLAN, target="openvino"), tmp_path / "work", quiet).chosen
     root = bundle.root
     judged = open_bundle(root).entry("encoder", "int8", "openvino").judged
-    assert judged == ("openvino:CPU:int8", *(("openvino:CPU:int8+bf16",) if has_bf16() else ()))
+    assert judged == ("openvino:CPU:int8", *((MIXED,) if has_bf16() else ()))
     load(root, "openvino:CPU:int8").close()
     with pytest.raises(BundleError, match=r"judged on openvino:CPU:int8\+f16; found judged on openvino:CPU:int8"):
         load(root, "openvino:CPU:int8+f16")
@@ -154,8 +155,8 @@ def test_int8_beside_bf16_alone_is_kept_and_answers_to_its_own_name_only(
     pytest.importorskip("openvino")
     plan = replace(PLAN, target="openvino", precision="int8+bf16")
     outcome = quantize(bundle, cases, plan, tmp_path / "work", quiet)
-    assert [one.backend for one in outcome.candidates] == ["openvino", "openvino:CPU:int8+bf16"]
-    assert outcome.chosen == "openvino:CPU:int8+bf16"
+    assert list(map(str, outcome.candidates)) == ["openvino", MIXED, f"{MIXED}, attention too"]
+    assert outcome.chosen == MIXED
     with load(bundle.root, outcome.chosen) as predictor:
         assert predictor.served_by.precision == "int8+bf16"
     with pytest.raises(BundleError, match=r"judged on openvino:CPU:int8; found judged on openvino:CPU:int8\+bf16 only"):

@@ -10,6 +10,7 @@ from medsam_edge.runtime.errors import ExitCode, MachineError, MissingExtraError
 
 Here = Callable[..., None]
 INT8, MIXED, BF16 = "openvino:CPU:int8", "openvino:CPU:int8+bf16", "openvino:CPU:bf16"
+WIDE, BOTH = f"{INT8}, attention too", f"{MIXED}, attention too"
 
 
 @pytest.fixture
@@ -24,11 +25,11 @@ def processor(monkeypatch: pytest.MonkeyPatch, here: Here) -> Callable[..., None
 
 
 @pytest.mark.parametrize(("plan", "feature", "names"), [
-    (Plan(), "avx512_bf16", (BF16, INT8, MIXED)),
-    (Plan(), "amx_bf16", (BF16, INT8, MIXED)),
-    (Plan(), "avx512_vnni", (INT8,)),
-    (Plan(precision="int8"), "avx512_bf16", (INT8, MIXED)),
-    (Plan(precision="int8+bf16"), "avx512_bf16", (MIXED,)),
+    (Plan(), "avx512_bf16", (BF16, INT8, MIXED, WIDE, BOTH)),
+    (Plan(), "amx_bf16", (BF16, INT8, MIXED, WIDE, BOTH)),
+    (Plan(), "avx512_vnni", (INT8, WIDE)),
+    (Plan(precision="int8"), "avx512_bf16", (INT8, MIXED, WIDE, BOTH)),
+    (Plan(precision="int8+bf16"), "avx512_bf16", (MIXED, BOTH)),
     (Plan(precision="bf16"), "avx512_bf16", (BF16,)),
     (Plan("onnxruntime"), "avx512_bf16", ("onnxruntime:CPU:int8",)),
 ])  # fmt: skip
