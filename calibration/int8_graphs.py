@@ -17,6 +17,7 @@ from .balance import balanced
 from .case_set import CaseRef, CaseSet
 from .layers import Layer, quantisable
 from .observe import observed
+from .outcome import LayerDecision
 from .qdq import quantised
 from .ranges import METHODS, scale_of
 from .tensor_statistics import Statistics, from_arrays, merged, to_arrays
@@ -73,16 +74,26 @@ class Int8Graphs:
 
     def graph(self, recipe: Recipe, kept_float: frozenset[str] = frozenset()) -> bytes:
         """Return the ONNX file with all blocks in int8 but some."""
-        model, statistics = self._balanced if recipe.balance else (self.model, self._statistics)
-        scales = {
+        made = quantised(self._form(recipe)[0], self._scales(recipe, kept_float))
+        onnx.checker.check_model(made)
+        data: bytes = made.SerializeToString(deterministic=True)
+        return data
+
+    def decisions(self, recipe: Recipe, kept_float: frozenset[str]) -> tuple[LayerDecision, ...]:
+        """Tell what `graph` made of each layer, in the graph's order."""
+        scales = self._scales(recipe, kept_float)
+        return tuple(LayerDecision(layer.name, layer.block, scales.get(layer.name)) for layer in self.layers)
+
+    def _scales(self, recipe: Recipe, kept_float: frozenset[str]) -> dict[str, float]:
+        model, statistics = self._form(recipe)
+        return {
             layer.name: scale_of(METHODS[recipe.method](statistics[layer.input]))
             for layer in quantisable(model)
             if layer.block not in kept_float
         }
-        made = quantised(model, scales)
-        onnx.checker.check_model(made)
-        data: bytes = made.SerializeToString(deterministic=True)
-        return data
+
+    def _form(self, recipe: Recipe) -> tuple[onnx.ModelProto, dict[str, Statistics]]:
+        return self._balanced if recipe.balance else (self.model, self._statistics)
 
     @cached_property
     def _statistics(self) -> dict[str, Statistics]:

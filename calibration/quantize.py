@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from hashlib import sha256
 from pathlib import Path
 
 import onnx
@@ -20,24 +19,25 @@ from ..runtime.bundle import Bundle
 from ..runtime.errors import ParityError, UsageError
 from ..runtime.loading import entry_of
 from ..runtime.machine import processor_features, processor_name
-from ..runtime.manifest import GraphEntry, canonical
+from ..runtime.manifest import GraphEntry
 from ..runtime.predictor import Predictor
 from ..runtime.profile import Profile
 from ..runtime.profile_steps import encoder_inputs
-from ..runtime.schema import from_json, to_json
+from ..runtime.schema import to_json
 from .case_set import CaseSet
-from .commit import committed, record_kind
+from .commit import committed
+from .document import earlier, new_document
 from .int8_graphs import RECIPES, Int8Graphs, Recipe
-from .outcome import Candidate, Outcome, RecipeRow
+from .memory import Memory
+from .opened import opened
+from .outcome import Candidate, LayerDecision, Outcome, RecipeRow
 from .plan import Plan
 from .scores import NOTHING_LEFT, Drop, Limits, summed
 from .search import Found, search
 from .speed import Speed, compared, interleaved
 from .three_sets import ThreeSets
-from .trial import Progress, Trial, opened
+from .trial import Progress, Trial
 from .work import Journal
-
-SCHEMA = "medsam-edge/record/calibration/1"
 
 
 def quantize(bundle: Bundle, cases: ThreeSets, plan: Plan, work: Path, progress: Progress) -> Outcome:
@@ -64,7 +64,7 @@ def quantize(bundle: Bundle, cases: ThreeSets, plan: Plan, work: Path, progress:
         raise UsageError("an encoder that fits into one ONNX file", found, "use --precision bf16 for this model")
     facts = _facts(bundle, cases, plan)
     key = {**facts, "plan": to_json(plan)}
-    if (before := _before(bundle, plan.target, key)) is not None:
+    if (before := earlier(bundle, plan.target, key)) is not None:
         return before
     return _Run(bundle, cases, plan, key, Journal(work, facts), progress).outcome()
 
@@ -82,20 +82,6 @@ def _facts(bundle: Bundle, cases: ThreeSets, plan: Plan) -> dict[str, object]:
     }
 
 
-def _before(bundle: Bundle, target: str, key: dict[str, object]) -> Outcome | None:
-    if record_kind(target) not in {entry.name for entry in bundle.manifest.records}:
-        return None
-    record = bundle.record(record_kind(target))
-    if record.get("schema") != SCHEMA or record.get("key_sha256") != _hash(key):
-        return None
-    found = from_json(Outcome, record.get("outcome"), "calibration")
-    return replace(found, bundle=str(bundle.root), digest=bundle.manifest.digest, reused=True)
-
-
-def _hash(key: dict[str, object]) -> str:
-    return sha256(canonical(key)).hexdigest()
-
-
 @dataclass(frozen=True, eq=False)
 class _Int8:
     """The int8 graph that the search settled on, and how it came to it."""
@@ -104,6 +90,7 @@ class _Int8:
     recipe: Recipe | None
     rows: tuple[RecipeRow, ...]
     found: Found
+    layers: tuple[LayerDecision, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -144,6 +131,10 @@ class _Run:
         return Trial(self.bundle, self.journal, self.cases.seed, self.progress)
 
     @cached_property
+    def memory(self) -> Memory:
+        return Memory(self.bundle, self.cases.evaluation.refs[0].read())
+
+    @cached_property
     def entry(self) -> GraphEntry:
         return entry_of(self.bundle, "encoder", self.base)
 
@@ -167,7 +158,9 @@ class _Run:
             return _Int8(b"", None, rows, Found(None, (), ()))
         recipe = max(usable, key=lambda pair: pair[0])[1]
         found = search(self.graphs.blocks, partial(self._with_float, recipe), self.limits)
-        return _Int8(self.graphs.graph(recipe, found.kept_float or frozenset()), recipe, rows, found)
+        kept = found.kept_float or frozenset()
+        layers = () if found.kept_float is None else self.graphs.decisions(recipe, kept)
+        return _Int8(self.graphs.graph(recipe, kept), recipe, rows, found, layers)
 
     @property
     def limits(self) -> Limits:
@@ -237,10 +230,15 @@ class _Run:
         if speed is not None and not speed.pays(self.plan.margin):
             objections += (f"{speed.times:.2f} times as fast as {speed.against} (margin {self.plan.margin})",)
         size, recipe = (len(self.int8.data), str(self.int8.recipe or "")) if int8 else (self._float_bytes, "")
-        return Candidate(str(choice), size, recipe, kept, judged.drop, speed, objections)
+        memory = self._memory(choice) if judged.drop else None
+        return Candidate(str(choice), size, memory, recipe, kept, judged.drop, speed, objections)
 
     def _float32(self) -> Candidate:
-        return Candidate(str(self.base), self._float_bytes, "", (), None, None, ())
+        return Candidate(str(self.base), self._float_bytes, self._memory(self.base), "", (), None, None, ())
+
+    def _memory(self, choice: BackendChoice) -> int | None:
+        self.progress(f"memory of {choice}", 0, 1)
+        return self.memory.of(choice, self._encoder(choice))
 
     @property
     def _float_bytes(self) -> int:
@@ -259,8 +257,9 @@ class _Run:
             recipes=int8.rows if int8 else (),
             sensitivities=int8.found.sensitivities if int8 else (),
             tried=int8.found.tried if int8 else (),
+            layers=int8.layers if int8 else (),
             candidates=candidates,
-            notes=tuple(self.journal.notes),
+            notes=(*self.journal.notes, *self.memory.notes),
             reused=False,
             chosen=next((one.backend for one in candidates if one.chosen), None),
         )
@@ -269,14 +268,8 @@ class _Run:
         """Commit what was chosen; a refusal leaves the bundle as it was."""
         if outcome.chosen is None:
             return outcome
-        record = {
-            "schema": SCHEMA,
-            "key_sha256": _hash(self.key),
-            "key": self.key,
-            "outcome": to_json(replace(outcome, bundle="", digest=""), "calibration"),
-        }
         graph = (self.int8.data, self.entry.form) if "int8" in outcome.chosen else None
-        manifest = committed(self.bundle, self.plan.target, graph, record)
+        manifest = committed(self.bundle, self.plan.target, graph, new_document(self.key, outcome))
         return replace(outcome, digest=manifest.digest)
 
 
