@@ -13,26 +13,15 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Protocol, TypeVar
 
-from ..runtime.errors import BackendError, DeviceMemoryError, MachineError, MedSAMEdgeError
+from ..runtime.errors import BackendError, DeviceMemoryError, MedSAMEdgeError
 from ..runtime.files import temporary_file
+from ..runtime.processes import environment, not_started
 from .worker.messages import read_answer, to_line
 
 T = TypeVar("T")
 COMMAND = (sys.executable, "-m", "medsam_edge.benchmarks.worker")
 _GRACE_S = 5.0
 _TAIL_BYTES = 4096
-
-
-def environment(added: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a process of ours: this one's, and what is added."""
-    # A file called json.py in the folder where a person stands is not meant for us.
-    return {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONIOENCODING": "utf-8", **added}
-
-
-def not_started(who: str, command: Sequence[str], error: OSError) -> MachineError:
-    """Return the error for a process that the system did not start."""
-    found = f"{error.strerror} for {command[0]}"
-    return MachineError(f"a process for {who}", found, "free some memory, then run it again")
 
 
 class Asked(Protocol):

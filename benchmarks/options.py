@@ -52,6 +52,10 @@ Seed = Annotated[int, typer.Option(min=0, help="What cases and prompts are drawn
 Work = Annotated[
     Path | None, typer.Option(help="Keeps what was computed, to go on from. Default: BUNDLE.work beside the bundle.")
 ]
+Plot = Annotated[
+    Path | None,
+    typer.Option(help="A picture of the front, .svg or .png; needs the extra plot. Default: front.svg in --work."),
+]
 Form = Annotated[
     str | None, typer.Option(help="For measurements: plain, bias, tiled or concat in place of each target's own form.")
 ]

@@ -1,6 +1,6 @@
 """Tables of `quantize` for people, at most 80 columns wide. The JSON has everything; nothing is computed here."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.console import Group as Stack
 from rich.console import RenderableType
@@ -9,41 +9,52 @@ from rich.text import Text
 
 from ..calibration.outcome import Candidate, Outcome
 from ..calibration.scores import LOW, Drop, Group, surely_lost
-from ..runtime.backends.base import choice_from_text
 from ..runtime.errors import one_line
+from .drawing import Picture
+from .front import front, precision_name
+from .front_text import FrontText
 from .table_parts import table
 
 _BLOCKS = 8
 """Most sensitive blocks that are shown; the JSON has all."""
 
 
-def quantize_tables(outcome: Outcome) -> RenderableType:
-    """Show every candidate, what its masks lose by modality, and how blocks and ranges were chosen."""
-    parts: list[RenderableType] = [_candidates(outcome), Text("\n".join(_verdict(outcome)) + "\n")]
+def quantize_tables(outcome: Outcome, picture: Picture | None = None) -> RenderableType:
+    """Show every candidate, the front, what masks lose by modality, and how blocks and ranges were chosen."""
+    parts: list[RenderableType] = [candidates_table(outcome), Text("\n".join(_verdict(outcome)) + "\n")]
+    parts += [FrontText(front(outcome)), Text(_picture(picture))]
     if any(one.drop for one in outcome.candidates):
-        parts += [_limits(outcome), _modalities(outcome)]
+        parts += [limits_table(outcome), modalities_table(outcome.candidates)]
     if outcome.recipes:
-        parts += [_recipes(outcome), _sensitivities(outcome)]
+        parts += [recipes_table(outcome), _sensitivities(outcome)]
     return Stack(*parts, Text("\n".join(_notes(outcome)), "dim"))
 
 
-def _candidates(outcome: Outcome) -> Table:
-    made = table(f"Encoders for {outcome.target}", "", "ms", "times", "DSC drop", "p5", f"< {LOW}", "MB", numbers=6)
+def candidates_table(outcome: Outcome) -> Table:
+    """Show every candidate: latency, what masks lose, the sizes of file and process."""
+    made = table(
+        f"Encoders for {one_line(outcome.target)}",
+        "", "ms", "times", "DSC\ndrop", "\np5", f"\n< {LOW}", "file\nMB", "memory\nMB", numbers=7,
+    )  # fmt: skip
     for one in outcome.candidates:
-        name = Text(_short(str(one)), "bold" if one.chosen else "")
-        made.add_row(name, *_speed(one), *_drop(one), f"{one.bytes / 1e6:.0f}")
+        name = Text(precision_name(one), "bold" if one.chosen else "")
+        made.add_row(name, *_speed(one), *_drop(one), *_sizes(one))
     return made
+
+
+def _sizes(one: Candidate) -> tuple[str, str]:
+    return f"{one.bytes / 1e6:.0f}", "-" if one.memory_bytes is None else f"{one.memory_bytes / 1e6:.0f}"
+
+
+def _picture(picture: Picture | None) -> str:
+    if picture is None or (picture.path is None and picture.error is None):
+        return ""
+    return f"Picture: {picture.path}\n" if picture.error is None else f"No picture: {picture.error}\n"
 
 
 def _speed(one: Candidate) -> tuple[str, str]:
     taken = "-" if one.median_ms is None else f"{one.median_ms:.0f}"
-    return taken, "-" if one.speed is None else f"{one.speed.times:.2f} of {_short(one.speed.against)}"
-
-
-def _short(candidate: str) -> str:
-    """The precision alone: "openvino:CPU:int8+bf16, attention too" is "int8+bf16, attention"."""
-    choice, attention, _ = candidate.partition(", attention")
-    return one_line(choice_from_text(choice).label + attention)
+    return taken, "-" if one.speed is None else f"{one.speed.times:.2f}"
 
 
 def _drop(one: Candidate) -> tuple[str, str, str]:
@@ -62,19 +73,25 @@ def _verdict(outcome: Outcome) -> Iterator[str]:
         yield "Nothing cheaper was kept; the bundle is as it was."
     if outcome.reused and not outcome.chosen:
         yield "To judge and time again, remove the journal (BUNDLE.work, or what --work names)."
-    for one in outcome.candidates:
-        for objection in one.objections:
-            yield f"{one_line(str(one))}: {one_line(objection)}."
+    yield from objections(outcome)
     if not outcome.gating:
         yield "Random weights: latency only; what their masks lose says nothing."
 
 
-def _limits(outcome: Outcome) -> Table:
+def objections(outcome: Outcome) -> Iterator[str]:
+    """Say of each candidate what speaks against it, a sentence each."""
+    for one in outcome.candidates:
+        for objection in one.objections:
+            yield f"{one_line(str(one))}: {one_line(objection)}."
+
+
+def limits_table(outcome: Outcome) -> Table:
+    """Show what is held against the limits, and the limits."""
     columns = ("mean drop", "worst modality", "p5", f"share < {LOW}")
     made = table("Held against the limits: 95 % bounds", "", *columns, numbers=4)
     for one in outcome.candidates:
         if one.drop is not None:
-            made.add_row(Text(_short(str(one)), "bold" if one.chosen else ""), *_held(one.drop))
+            made.add_row(Text(precision_name(one), "bold" if one.chosen else ""), *_held(one.drop))
     limits = outcome.limits
     made.add_row("limit", *_figures(limits.mean_drop, f"{limits.worst_drop:.4f}", limits.p5_parity, limits.low_share))
     return made
@@ -95,13 +112,14 @@ def _bound(group: Group) -> str:
     return "none" if group.drop_bound is None else f"{group.drop_bound:.4f}"
 
 
-def _modalities(outcome: Outcome) -> Table:
+def modalities_table(candidates: Iterable[Candidate]) -> Table:
+    """Show what the masks of each candidate lose, modality by modality."""
     columns = ("modality", "patients", "masks", "DSC drop", "bound", "DSC with f32")
     made = table("What masks lose, by modality", "", *columns, numbers=5)
-    for one in outcome.candidates:
+    for one in candidates:
         for place, group in enumerate(one.drop.modalities if one.drop else ()):
             made.add_row(
-                Text(_short(str(one)) if not place else "", "bold"),
+                Text(precision_name(one) if not place else "", "bold"),
                 one_line(group.modality),
                 str(group.patients),
                 str(group.masks),
@@ -112,7 +130,8 @@ def _modalities(outcome: Outcome) -> Table:
     return made
 
 
-def _recipes(outcome: Outcome) -> Table:
+def recipes_table(outcome: Outcome) -> Table:
+    """Show every way to choose ranges that was tried."""
     made = table("Ranges, all blocks in int8, selection cases", "", "DSC with float32", "DSC drop", numbers=2)
     for row in outcome.recipes:
         if row.mean_parity is None or row.mean_drop is None:
@@ -138,6 +157,14 @@ def _kept(outcome: Outcome) -> frozenset[str]:
 
 
 def _notes(outcome: Outcome) -> Iterator[str]:
+    yield from legend(outcome)
+    yield from (f"Warning: {one_line(text)}." for text in outcome.warnings)
+    yield from (f"Note: {one_line(text)}." for text in outcome.notes)
+    yield f"Peak memory of the process: {outcome.peak_mib:.0f} MiB."
+
+
+def legend(outcome: Outcome) -> Iterator[str]:
+    """Explain the columns of `candidates_table`."""
     if any(one.speed for one in outcome.candidates):
         yield (
             "times: as fast as the fastest wider one, the two by turns in one process; below "
@@ -148,6 +175,5 @@ def _notes(outcome: Outcome) -> Iterator[str]:
         f"masks; < {LOW}: how many lie below. A bound is the far end of a one-sided 95 % interval, patients drawn with "
         "replacement; the figure itself where there are too few of them."
     )
-    yield from (f"Warning: {one_line(text)}." for text in outcome.warnings)
-    yield from (f"Note: {one_line(text)}." for text in outcome.notes)
-    yield f"Peak memory of the process: {outcome.peak_mib:.0f} MiB."
+    if any(one.memory_bytes for one in outcome.candidates):
+        yield "memory: the most that a process with this encoder, the decoder and one image holds."

@@ -25,9 +25,9 @@ from ..runtime.bundle import open_bundle
 from ..runtime.errors import BundleError, MeasurementError, MedSAMEdgeError
 from ..runtime.files import explained, temporary_folder
 from ..runtime.golden import Golden
+from ..runtime.processes import environment, not_started
 from ..runtime.schema import from_json
 from .cases import golden_of
-from .child import environment, not_started
 from .console import explain, say, standard_output
 from .table_parts import table
 

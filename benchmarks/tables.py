@@ -8,6 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ..calibration.document import Calibration
 from ..runtime.bundle import Bundle
 from ..runtime.doctor import Diagnosis
 from ..runtime.errors import one_line
@@ -16,6 +17,7 @@ from ..runtime.profile import Profile
 from ..runtime.segmentation import Written
 from ..runtime.stored import BundleState
 from .bench_tables import latency_table
+from .calibration_tables import calibration_tables
 from .latency import served
 from .table_parts import table
 from .verification import BackendReport, TaskGroup, VerifyReport
@@ -70,8 +72,8 @@ def _count(one: Written) -> str:
     return f"{boxes}, {len(one.empty)} with an EMPTY mask: {', '.join(map(str, one.empty))}"
 
 
-def inspect_tables(bundle: Bundle) -> RenderableType:
-    """Show a bundle's identity, profile and files."""
+def inspect_tables(bundle: Bundle, found: Iterable[Calibration] = ()) -> RenderableType:
+    """Show a bundle's identity, profile, files, and what `quantize` recorded in it."""
     manifest = bundle.manifest
     facts = table(f"Bundle {bundle.root}", "", "")
     weights = "trained" if manifest.model.trained else LATENCY_ONLY
@@ -85,10 +87,10 @@ def inspect_tables(bundle: Bundle) -> RenderableType:
         ("digest", manifest.digest),
     ):
         facts.add_row(name, one_line(value))
-    return Stack(facts, _files_table(bundle))
+    return Stack(facts, _files_table(bundle), *map(calibration_tables, found))
 
 
-def state_tables(found: BundleState) -> RenderableType:
+def state_tables(found: BundleState, calibrations: Iterable[Calibration] = ()) -> RenderableType:
     """Show a bundle, and what a state folder holds for it."""
     made = table(f"Compiled models in {found.state}", "part", "for", "sha256", "next start", "MB", numbers=1)
     for blob in found.blobs:
@@ -98,7 +100,7 @@ def state_tables(found: BundleState) -> RenderableType:
         made.add_row(one_line(blob.part), one_line(chosen), blob.sha256[:16], one_line(fate), _megabytes(blob.bytes))
     none = "" if found.blobs else "nothing for this bundle yet"
     notes = [Text(one_line(note), "yellow") for note in (found.problem, none) if note]
-    return Stack(inspect_tables(Bundle(found.root, found.manifest)), made, *notes)
+    return Stack(inspect_tables(Bundle(found.root, found.manifest), calibrations), made, *notes)
 
 
 def doctor_tables(found: Diagnosis) -> RenderableType:

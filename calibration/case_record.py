@@ -5,7 +5,10 @@ be found. That hides an id from a reader, not from somebody who tries all of the
 they are. Knows nothing of how the bundle stores it.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
 
 from ..runtime.errors import BundleError
 from .case_overlap import Fingerprint
@@ -14,6 +17,29 @@ from .modalities import UNKNOWN
 
 SCHEMA = "medsam-edge/cases/1"
 FEWEST = 32
+_MEND = "quantize the bundle again with this version"
+
+
+@dataclass(frozen=True)
+class CasesSummary:
+    """A set of cases in a record, summed up.
+
+    Attributes:
+        purpose: What it was used for.
+        source: "folder", "csv", "npz" or "phantoms".
+        seed: What it was drawn with.
+        cases, patients: How many; a case that names no patient counts as one.
+        modalities: Each with its number of cases, the most frequent first.
+        digest: SHA-256 of the hashes of all images, sorted: the same images give the same digest.
+    """
+
+    purpose: str
+    source: str
+    seed: int
+    cases: int
+    patients: int
+    modalities: tuple[tuple[str, int], ...]
+    digest: str
 
 
 def warnings_of(cases: CaseSet) -> tuple[str, ...]:
@@ -78,17 +104,43 @@ def recorded(record: Mapping[str, object]) -> tuple[Fingerprint, ...]:
     Raises:
         BundleError: The record is of another schema or lacks something.
     """
-    remedy = "quantize the bundle again with this version"
+    return tuple(map(_fingerprint, _rows(record)))
+
+
+def summarised(record: Mapping[str, object]) -> CasesSummary:
+    """Sum up what `to_record` wrote, for people.
+
+    Raises:
+        BundleError: As `recorded`.
+    """
+    rows = _rows(record)
+    prints = tuple(map(_fingerprint, rows))
+    purpose, source, seed = record.get("purpose"), record.get("source"), record.get("seed")
+    if not isinstance(purpose, str) or not isinstance(source, str) or not isinstance(seed, int):
+        raise BundleError("a record of cases with purpose, source and seed", f"{purpose!r}, {source!r}", _MEND)
+    found = Counter(str(row.get("modality")) for row in rows)
+    return CasesSummary(
+        purpose=purpose,
+        source=source,
+        seed=seed,
+        cases=len(rows),
+        patients=len({one.patient_key or one.pixel_sha256 for one in prints}),
+        modalities=tuple(sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))),
+        digest=sha256(" ".join(sorted(one.pixel_sha256 for one in prints)).encode()).hexdigest(),
+    )
+
+
+def _rows(record: Mapping[str, object]) -> Sequence[Mapping[str, object]]:
     if record.get("schema") != SCHEMA:
-        raise BundleError(f"a record of cases of schema {SCHEMA}", f"{record.get('schema')!r}", remedy)
+        raise BundleError(f"a record of cases of schema {SCHEMA}", f"{record.get('schema')!r}", _MEND)
     rows = record.get("cases")
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
-        raise BundleError("a record that lists its cases", "none", remedy)
-    return tuple(_fingerprint(row, remedy) for row in rows)
+        raise BundleError("a record that lists its cases", "none", _MEND)
+    return rows
 
 
-def _fingerprint(row: Mapping[str, object], remedy: str) -> Fingerprint:
+def _fingerprint(row: Mapping[str, object]) -> Fingerprint:
     name, pixels, patient = row.get("id"), row.get("pixel_sha256"), row.get("patient_sha256")
     if not isinstance(name, str) or not isinstance(pixels, str) or not (patient is None or isinstance(patient, str)):
-        raise BundleError("a case with id, pixel_sha256 and patient_sha256", f"{name!r}", remedy)
+        raise BundleError("a case with id, pixel_sha256 and patient_sha256", f"{name!r}", _MEND)
     return Fingerprint(name, pixels, patient)

@@ -11,10 +11,13 @@ from ..runtime.errors import BundleError
 from ..runtime.manifest import GraphEntry, Manifest
 from ..runtime.store import BundleWriter
 
+KIND = "calibration-"
+"""How the names of such records begin."""
+
 
 def record_kind(target: str) -> str:
     """Name the record of a target's calibration."""
-    return f"calibration-{target}"
+    return f"{KIND}{target}"
 
 
 def committed(

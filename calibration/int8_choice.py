@@ -10,7 +10,7 @@ from ..runtime.backends.base import BackendChoice
 from ..runtime.errors import ParityError
 from .case_set import CaseSet
 from .int8_graphs import RECIPES, Int8Graphs, Recipe
-from .outcome import RecipeRow
+from .outcome import LayerDecision, RecipeRow
 from .scores import NOTHING_LEFT, Drop, Limits, summed
 from .search import Found, search
 from .trial import Trial
@@ -27,6 +27,7 @@ class Int8Choice:
         recipe: How its ranges were chosen, or None.
         rows: Every way to choose ranges.
         found: The blocks; with `kept_float` None, `data` has all blocks in int8 and is of no use.
+        layers: What became of each layer; empty where no choice keeps the limits.
     """
 
     data: bytes
@@ -35,6 +36,7 @@ class Int8Choice:
     recipe: Recipe | None
     rows: tuple[RecipeRow, ...]
     found: Found
+    layers: tuple[LayerDecision, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,4 +83,5 @@ def chosen_int8(graphs: Int8Graphs, trial: Trial, cases: CaseSet, base: BackendC
     found = search(graphs.blocks, partial(selection.with_float, recipe), limits)
     kept, attention = found.kept_float or frozenset(), frozenset(one.block for one in graphs.products)
     wide, narrow = graphs.graph(recipe, kept | attention), graphs.graph(recipe, kept)
-    return Int8Choice(wide, narrow, attention, recipe, rows, found)
+    layers = () if found.kept_float is None else graphs.decisions(recipe, kept)
+    return Int8Choice(wide, narrow, attention, recipe, rows, found, layers)

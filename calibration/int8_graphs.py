@@ -18,6 +18,7 @@ from .balance import balanced
 from .case_set import CaseRef, CaseSet
 from .layers import Layer, quantisable
 from .observe import observed
+from .outcome import LayerDecision
 from .products import Product, products
 from .qdq import Factors, Style, quantised
 from .ranges import METHODS, scale_of, unsigned_scale_of
@@ -84,16 +85,27 @@ class Int8Graphs:
 
     def graph(self, recipe: Recipe, kept_float: frozenset[str] = frozenset()) -> bytes:
         """Return the ONNX file with all blocks in int8 but some."""
-        model, statistics = self._balanced if recipe.balance else (self.model, self._statistics)
-        scales = {
+        scales, factors = self._scales(recipe, kept_float), self._factors(recipe, kept_float)
+        made = quantised(self._form(recipe)[0], scales, factors, self.style)
+        onnx.checker.check_model(made)
+        data: bytes = made.SerializeToString(deterministic=True)
+        return data
+
+    def decisions(self, recipe: Recipe, kept_float: frozenset[str]) -> tuple[LayerDecision, ...]:
+        """Tell what `graph` made of each layer, in the graph's order."""
+        scales = self._scales(recipe, kept_float)
+        return tuple(LayerDecision(layer.name, layer.block, scales.get(layer.name)) for layer in self.layers)
+
+    def _scales(self, recipe: Recipe, kept_float: frozenset[str]) -> dict[str, float]:
+        model, statistics = self._form(recipe)
+        return {
             layer.name: scale_of(METHODS[recipe.method](statistics[layer.input]))
             for layer in quantisable(model)
             if layer.block not in kept_float
         }
-        made = quantised(model, scales, self._factors(recipe, kept_float), self.style)
-        onnx.checker.check_model(made)
-        data: bytes = made.SerializeToString(deterministic=True)
-        return data
+
+    def _form(self, recipe: Recipe) -> tuple[onnx.ModelProto, dict[str, Statistics]]:
+        return self._balanced if recipe.balance else (self.model, self._statistics)
 
     def _factors(self, recipe: Recipe, kept_float: frozenset[str]) -> dict[str, Factors]:
         """Balancing leaves queries, keys and values as they are, so the statistics are those of the graph as it is."""

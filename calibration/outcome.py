@@ -22,12 +22,30 @@ class RecipeRow:
 
 
 @dataclass(frozen=True)
+class LayerDecision:
+    """What became of one layer in the int8 encoder.
+
+    Attributes:
+        layer: As `layers.Layer.name`: "blocks.3.mlp.lin1".
+        block: Its block: the sensitivity of the layer is that of its block.
+        scale: What one int8 step of its input is worth, or None: it stays in float. Weights have a scale for each
+            output channel, which stands in the graph.
+    """
+
+    layer: str
+    block: str
+    scale: float | None
+
+
+@dataclass(frozen=True)
 class Candidate:
     """One precision on the target.
 
     Attributes:
         backend: As `--backend` takes it: "openvino:CPU:int8".
         bytes: Size of the encoder's file.
+        memory_bytes: Peak resident size of a process that opens this candidate alone and answers one image, or None:
+            unmeasured.
         recipe: How its ranges were chosen; "" where it has none.
         kept_float: Blocks that stay in float.
         drop: What its masks lose on the evaluation cases, or None where it was not judged.
@@ -40,6 +58,7 @@ class Candidate:
 
     backend: str
     bytes: int
+    memory_bytes: int | None
     recipe: str
     kept_float: tuple[str, ...]
     drop: Drop | None
@@ -68,6 +87,7 @@ class Outcome:
         recipes: Ways to choose ranges, tried on the selection cases.
         sensitivities: Blocks by what int8 in each alone does, on the selection cases.
         tried: Choices of blocks that were judged.
+        layers: Every layer that can run in int8, as it is in the int8 encoder; empty where there is none.
         candidates: Every precision, the widest first.
         notes: What else a person should know.
         peak_mib: The most memory that the process had taken when this was found, whatever it did before.
@@ -85,6 +105,7 @@ class Outcome:
     recipes: tuple[RecipeRow, ...]
     sensitivities: tuple[Sensitivity, ...]
     tried: tuple[Tried, ...]
+    layers: tuple[LayerDecision, ...]
     candidates: tuple[Candidate, ...]
     notes: tuple[str, ...]
     peak_mib: float

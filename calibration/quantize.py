@@ -23,13 +23,15 @@ from ..runtime.schema import to_json
 from ..runtime.types import Progress
 from .encoders import Encoders
 from .judging import Judged, check_enough, judged, unbounded, unseen
+from .memory import Memory
+from .opened import opened
 from .outcome import Candidate, Outcome
 from .plan import Plan
 from .record import Record
 from .scores import NO_LIMITS, Limits
 from .speed import Opener, Speed, upwards
 from .three_sets import ThreeSets
-from .trial import Trial, opened
+from .trial import Trial
 from .wanted import Wanted, wanted
 from .work import Journal
 
@@ -98,13 +100,15 @@ class _Run:
     plan: Plan
     trial: Trial
     encoders: Encoders
+    memory: Memory
 
     @classmethod
     def of(cls, bundle: Bundle, cases: ThreeSets, plan: Plan, journal: Journal, progress: Progress) -> "_Run":
         """Open nothing yet."""
         trial = Trial(bundle, journal, cases.seed, progress)
         limits = plan.limits if bundle.manifest.model.trained else NO_LIMITS
-        return cls(bundle, cases, plan, trial, Encoders(trial, cases, resolve(plan.target), limits))
+        memory = Memory(bundle, cases.evaluation.refs[0].read())
+        return cls(bundle, cases, plan, trial, Encoders(trial, cases, resolve(plan.target), limits), memory)
 
     @property
     def limits(self) -> Limits:
@@ -154,6 +158,7 @@ class _Run:
         return Candidate(
             backend=str(choice.choice),
             bytes=encoder.bytes,
+            memory_bytes=self._memory(choice, encoder.data) if one.drop else None,
             recipe=encoder.recipe,
             kept_float=encoder.kept_float,
             drop=one.drop,
@@ -166,7 +171,12 @@ class _Run:
     def _float32(self, speeds: Mapping[str, Speed]) -> Candidate:
         """Its time is of its first run by turns, against the widest candidate."""
         taken = next((one.against_ms for one in speeds.values() if one.against == str(self.base)), None)
-        return Candidate(str(self.base), self.encoders.of(self.base).bytes, "", (), None, taken, None, ())
+        memory = self._memory(self.base, None)
+        return Candidate(str(self.base), self.encoders.of(self.base).bytes, memory, "", (), None, taken, None, ())
+
+    def _memory(self, choice: Wanted, encoder: bytes | None) -> int | None:
+        self.trial.progress(f"memory of {choice}", 0, 1)
+        return self.memory.of(choice.choice, encoder)
 
     def _summed_up(self, candidates: Sequence[Candidate]) -> Outcome:
         int8 = self.encoders.searched
@@ -183,8 +193,13 @@ class _Run:
             recipes=int8.rows if int8 else (),
             sensitivities=int8.found.sensitivities if int8 else (),
             tried=int8.found.tried if int8 else (),
+            layers=int8.layers if int8 else (),
             candidates=tuple(candidates),
-            notes=(*self.trial.journal.notes, *(unseen(self.cases.evaluation, drops) if gating else ())),
+            notes=(
+                *self.trial.journal.notes,
+                *self.memory.notes,
+                *(unseen(self.cases.evaluation, drops) if gating else ()),
+            ),
             peak_mib=peak_mib(),
             reused=False,
             chosen=next((one.backend for one in candidates if one.chosen), None),

@@ -6,16 +6,13 @@ it, under the same key; who removes the journal judges and times anew.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from hashlib import sha256
 
 from ..runtime.bundle import Bundle
-from ..runtime.manifest import canonical
 from ..runtime.schema import from_json, to_json
-from .commit import committed, record_kind
+from .commit import committed
+from .document import SCHEMA, earlier, key_hash, new_document
 from .outcome import Outcome
 from .work import Entry, Journal
-
-SCHEMA = "medsam-edge/record/calibration/2"
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +33,12 @@ class Record:
 
     def before(self) -> Outcome | None:
         """Return what was found before, or None."""
-        data = self._in_bundle() or self._in_journal()
-        if data is None:
+        if (found := earlier(self.bundle, self.target, self.key)) is not None:
+            return found
+        if (entry := self.journal.find(self._refusal)) is None:
             return None
-        found = from_json(Outcome, data, "calibration")
-        return replace(found, bundle=str(self.bundle.root), digest=self.bundle.manifest.digest, reused=True)
+        refused = from_json(Outcome, entry.value, "calibration")
+        return replace(refused, bundle=str(self.bundle.root), digest=self.bundle.manifest.digest, reused=True)
 
     def keep(self, outcome: Outcome, graph: tuple[bytes, str] | None) -> Outcome:
         """Commit what was chosen with its graph, if it has one; a refusal leaves the bundle as it was.
@@ -49,33 +47,16 @@ class Record:
             BundleError: The bundle is another one than when it was opened.
             StorageError: The bundle or the journal cannot be written.
         """
-        data = to_json(replace(outcome, bundle="", digest=""), "calibration")
         if outcome.chosen is None:
-            self.journal.store(self._refusal, Entry(data))
+            self.journal.store(self._refusal, Entry(to_json(replace(outcome, bundle="", digest=""), "calibration")))
             return outcome
-        record = {"schema": SCHEMA, "key_sha256": self._hash, "key": dict(self.key), "outcome": data}
-        manifest = committed(self.bundle, self.target, graph, record, judged=_judged(outcome))
+        document = new_document(self.key, outcome)
+        manifest = committed(self.bundle, self.target, graph, document, judged=_judged(outcome))
         return replace(outcome, digest=manifest.digest)
 
     @property
-    def _hash(self) -> str:
-        return sha256(canonical(dict(self.key))).hexdigest()
-
-    @property
     def _refusal(self) -> str:
-        return f"refusal {SCHEMA} {self._hash}"
-
-    def _in_bundle(self) -> object:
-        if record_kind(self.target) not in {entry.name for entry in self.bundle.manifest.records}:
-            return None
-        record = self.bundle.record(record_kind(self.target))
-        if record.get("schema") != SCHEMA or record.get("key_sha256") != self._hash:
-            return None
-        return record.get("outcome")
-
-    def _in_journal(self) -> object:
-        entry = self.journal.find(self._refusal)
-        return None if entry is None else entry.value
+        return f"refusal {SCHEMA} {key_hash(self.key)}"
 
 
 def _judged(outcome: Outcome) -> tuple[str, ...]:

@@ -11,17 +11,15 @@ from hashlib import sha256
 
 import numpy as np
 
-from ..runtime.backends.base import BackendChoice, GraphSource
+from ..runtime.backends.base import BackendChoice
 from ..runtime.bundle import Bundle
-from ..runtime.contract import check_contract
-from ..runtime.files import temporary_folder, write_atomic
-from ..runtime.loading import entry_of, load, predictor_of
+from ..runtime.loading import entry_of
 from ..runtime.metrics import dice
 from ..runtime.predictor import Predictor
-from ..runtime.profile import Profile
 from ..runtime.types import Case, Masks, Progress
 from .case_set import CaseRef, CaseSet
 from .jitter import with_jitter
+from .opened import opened
 from .scores import MaskScore
 from .work import Entry, Journal
 
@@ -118,24 +116,3 @@ def _lazily(predictor: AbstractContextManager[Predictor]) -> Iterator[Callable[[
     """Open a predictor when it is first asked for: a run whose results are all in the journal opens none."""
     with ExitStack() as stack:
         yield cache(lambda: stack.enter_context(predictor))
-
-
-@contextmanager
-def opened(bundle: Bundle, choice: BackendChoice, encoder: bytes | None) -> Iterator[Predictor]:
-    """Open an encoder that is in no bundle yet beside the bundle's decoder, or the bundle's own encoder."""
-    if encoder is None:
-        with load(bundle, str(choice)) as predictor:
-            yield predictor
-        return
-    with temporary_folder() as folder:
-        profile = Profile.from_dict(bundle.manifest.profile)
-        parts = check_contract(bundle.manifest, profile)
-        path, decoder = folder / "encoder.onnx", entry_of(bundle, "decoder", choice)
-        write_atomic(path, encoder)
-        digest = sha256(encoder).hexdigest()
-        sources = {
-            "encoder": GraphSource(path, parts["encoder"], digest),
-            "decoder": GraphSource(bundle.root / decoder.file, parts["decoder"], decoder.sha256),
-        }
-        with predictor_of(profile, sources, choice, trained=bundle.manifest.model.trained) as predictor:
-            yield predictor

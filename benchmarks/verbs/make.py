@@ -66,6 +66,7 @@ def quantize(
     margin: options.Margin = 1.1,
     seed: options.Seed = 0,
     work: options.Work = None,
+    plot: options.Plot = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the cheapest precision that keeps the masks, and add it to the bundle; exit 4 if none does, 5 if none pays.
@@ -73,21 +74,20 @@ def quantize(
     Example: medsam-edge quantize vitb.bundle --cases my_cases --max-dsc-drop 0.005
     """
     from ...runtime.doctor import require_extra
-    from ..console import show
+    from ..drawing import check_plot
 
     require_extra("calibrate")
-    from ...calibration.outcome import exit_code
+    check_plot(plot)
     from ...calibration.plan import Plan
     from ...calibration.scores import Limits
     from ...calibration.three_sets import Counts, Sources
-    from ..quantize_tables import quantize_tables
-    from ..quantizing import quantize_bundle
+    from ..quantizing import quantize_and_show
 
     counts = Counts(calibration_cases, selection_cases, evaluation_cases)
-    plan = Plan(target, precision, Limits(max_dsc_drop, worst_dsc_drop, min_p5_parity, max_low_masks), margin)
-    result = quantize_bundle(bundle, Sources(cases, evaluation, split, evaluation_split, counts, seed), plan, work)
-    show("quantize", result, as_json, lambda: quantize_tables(result))
-    raise typer.Exit(exit_code(result))
+    sources = Sources(cases, evaluation, split, evaluation_split, counts, seed)
+    limits = Limits(max_dsc_drop, worst_dsc_drop, min_p5_parity, max_low_masks)
+    asked = Plan(target, precision, limits, margin)
+    raise typer.Exit(quantize_and_show(bundle, sources, asked, work, plot, as_json))
 
 
 @app.command()

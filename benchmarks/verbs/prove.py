@@ -82,18 +82,24 @@ def bench(
 
 @app.command()
 def inspect(bundle: Bundle, state: State = None, as_json: AsJson = False) -> None:
-    """Check every hash of a bundle and show what is in it; with --state, which compiled models would be used again."""
+    """Check every hash of a bundle and show what is in it, with what `quantize` decided and why.
+
+    With --state, also which compiled models would be used again.
+    """
+    from ...calibration.document import calibrations
     from ...runtime.bundle import open_bundle
     from ...runtime.stored import bundle_state
     from ..console import show
+    from ..inspection import inspected
     from ..tables import inspect_tables, state_tables
 
     opened = open_bundle(bundle)
+    kept = calibrations(opened)
     if state is None:
-        show("inspect", opened, as_json, lambda: inspect_tables(opened))
+        show("inspect", inspected(opened, kept), as_json, lambda: inspect_tables(opened, kept))
         return
     found = bundle_state(opened, state)
-    show("inspect", found, as_json, lambda: state_tables(found))
+    show("inspect", inspected(found, kept), as_json, lambda: state_tables(found, kept))
 
 
 @app.command()

@@ -1,13 +1,17 @@
-"""A worker without a process, for tests of what is done with its answers."""
+"""A worker without a process, for tests of what is done with its answers; and outcomes of `quantize` to be shown."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import pytest
 from medsam_edge.benchmarks import bench
 from medsam_edge.benchmarks.worker import serve
 from medsam_edge.benchmarks.worker.messages import answer_line, read_answer, to_line
+from medsam_edge.calibration.outcome import Candidate, LayerDecision, Outcome, RecipeRow
+from medsam_edge.calibration.scores import Bounds, Drop, Group, Limits
+from medsam_edge.calibration.search import Sensitivity, Tried
+from medsam_edge.calibration.speed import Speed
 
 T = TypeVar("T")
 
@@ -41,3 +45,77 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, object]]:
     monkeypatch.setattr(serve, "quiet", lambda: True)
     monkeypatch.setattr(bench, "Child", Here)
     return Here.asked
+
+
+def _drop(mean: float, bound: float, worst: float) -> Drop:
+    groups = (
+        Group("Dermoscopy", 123, 40, worst, 2 * worst, 0.98765, 2),
+        Group("Ultrasound", 280, 7, mean, None, 0.99, 0),
+    )
+    return Drop(100, 403, 100, mean, 0.997, 0.987, 0.81, "c", 2, groups, Bounds(bound, 0.98, 0.01))
+
+
+def _candidate(
+    name: str,
+    ms: float | None = None,
+    mean: float = 0.0003,
+    bound: float = 0.0007,
+    worst: float = 0.0022,
+    against: str = "openvino",
+    **others: object,
+) -> Candidate:
+    speed = None if ms is None else Speed(ms, against, 100, 100 / ms, 0.9, 1.1, 9)
+    fields = {"bytes": 95_000_000, "memory_bytes": 950_000_000, "recipe": "", "kept_float": (), "objections": ()}
+    given = {**fields, "drop": _drop(mean, bound, worst), "median_ms": ms, "speed": speed, **others}
+    return Candidate(f"openvino:CPU:{name}", **given)  # type: ignore[arg-type]
+
+
+def _outcome(*candidates: Candidate, gating: bool = True) -> Outcome:
+    """Of a run in which float32 took 100 ms."""
+    taken = 100.0 if any(one.speed for one in candidates) else None
+    base = Candidate("openvino", 375_000_000, 2_210_000_000, "", (), None, taken, None, ())
+    return Outcome(
+        bundle="/somewhere/vitb.bundle",
+        digest="0" * 64,
+        target="openvino",
+        gating=gating,
+        limits=Limits(),
+        margin=1.1,
+        warnings=("evaluation: one modality only, CT: nothing is known about others",),
+        recipes=(RecipeRow("min-max, balanced", 0.99, 0.001), RecipeRow("entropy", None, None, "NaN")),
+        sensitivities=(Sensitivity("blocks.0", 0.01234, 0.0123), Sensitivity("neck", 0.001, -0.0001)),
+        tried=(Tried((), _drop(0.01, 0.02, 0.03), ("too much",)), Tried(("blocks.0",), _drop(0, 0, 0), ())),
+        layers=(
+            LayerDecision("blocks.0.attn.qkv", "blocks.0", None),
+            LayerDecision("blocks.0.mlp.lin1", "blocks.0", None),
+            LayerDecision("neck.0", "neck", 0.0312345),
+            LayerDecision("patch_embed", "patch_embed", 1.0),
+        ),
+        candidates=(base, *candidates),
+        notes=(),
+        peak_mib=321.5,
+        reused=False,
+        chosen=next((one.backend for one in candidates if one.chosen), None),
+    )
+
+
+@pytest.fixture
+def candidate() -> Callable[..., Candidate]:
+    """`(name, ms=None, mean, bound, worst, against, **fields)`; without `ms` it was not timed."""
+    return _candidate
+
+
+@pytest.fixture
+def outcome() -> Callable[..., Outcome]:
+    """`(*candidates, gating=True)`: float32, of 100 ms, and these."""
+    return _outcome
+
+
+@pytest.fixture
+def usual() -> Outcome:
+    """bf16 that does not pay, int8 that is kept, and a wider one that fails."""
+    return _outcome(
+        _candidate("bf16", 120, 0.0, 0.0001, 0.0002, objections=("0.83 times as fast as openvino (margin 1.1)",)),
+        _candidate("int8", 50, chosen=True, recipe="min-max, balanced", kept_float=("blocks.0",)),
+        _candidate("int8+bf16", None, 0.21, 0.27, 0.44, memory_bytes=None, objections=("it loses 0.44",)),
+    )

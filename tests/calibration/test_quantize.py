@@ -10,7 +10,10 @@ import pytest
 from medsam_edge.benchmarks.cases import golden_cases
 from medsam_edge.calibration import quantize as verb
 from medsam_edge.calibration.bootstrap import LEAST_PATIENTS
+from medsam_edge.calibration.document import parse
+from medsam_edge.calibration.layers import quantisable
 from medsam_edge.calibration.lint import lint
+from medsam_edge.calibration.memory import Memory
 from medsam_edge.calibration.outcome import Candidate, Outcome, exit_code
 from medsam_edge.calibration.plan import Plan
 from medsam_edge.calibration.quantize import quantize
@@ -19,6 +22,7 @@ from medsam_edge.calibration.speed import Speed
 from medsam_edge.calibration.three_sets import Counts, Sources, ThreeSets, three_sets
 from medsam_edge.export.demo_checkpoint import checkpoint_path
 from medsam_edge.export.pipeline import export_bundle
+from medsam_edge.runtime.backends.base import BackendChoice
 from medsam_edge.runtime.bundle import Bundle, open_bundle
 from medsam_edge.runtime.errors import BundleError, ExitCode, ParityError, UsageError
 from medsam_edge.runtime.loading import load
@@ -101,8 +105,39 @@ def test_what_passes_is_written_into_the_bundle_and_serves(bundle: Bundle, cases
         assert predictor.served_by.graphs["encoder"] == entry.sha256
         golden = after.golden_cases()[0]
         assert predictor.segment(golden.image, golden.boxes).masks.shape == golden.masks.shape
-    record = after.record("calibration-onnxruntime")
-    assert [one["purpose"] for one in record["key"]["cases"]] == ["calibration", "selection", "evaluation"]  # type: ignore[index]
+    record = parse(after.record("calibration-onnxruntime"))
+    assert [one.purpose for one in record.cases] == ["calibration", "selection", "evaluation"]
+    assert record.outcome == replace(outcome, bundle="", digest="")
+
+
+@pytest.mark.usefixtures("always_pays")
+def test_the_scales_that_are_told_are_those_of_the_graph(bundle: Bundle, cases: ThreeSets, work: Path) -> None:
+    outcome = quantize(bundle, cases, PLAN, work, quiet)
+    after = open_bundle(bundle.root)
+    graph = onnx.load(after.root / after.entry("encoder", "int8", "onnxruntime").file).graph
+    stored = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
+    told = {f"{one.layer}/input/scale": one.scale for one in outcome.layers}
+    scales = {name: float(array) for name, array in stored.items() if name.endswith("/input/scale")}
+    assert scales == {name: told[name] for name in scales}  # layers that read one tensor share the first one's
+    assert {one.layer for one in outcome.layers} == {layer.name for layer in quantisable(onnx.load(float32_of(after)))}
+
+
+@pytest.mark.usefixtures("always_pays")
+def test_the_memory_of_every_judged_candidate_is_told(
+    bundle: Bundle, cases: ThreeSets, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, bool]] = []
+
+    def of(memory: Memory, choice: BackendChoice, encoder: bytes | None) -> int | None:
+        asked.append((str(choice), encoder is not None))
+        memory.notes.append("no figure for one")
+        return 7 if encoder else None
+
+    monkeypatch.setattr(Memory, "of", of)
+    outcome = quantize(bundle, cases, PLAN, work, quiet)
+    assert [one.memory_bytes for one in outcome.candidates] == [None, 7]
+    assert sorted(asked) == [("onnxruntime", False), ("onnxruntime:CPU:int8", True)]
+    assert "no figure for one" in outcome.notes
 
 
 @pytest.mark.usefixtures("always_pays")
@@ -172,6 +207,8 @@ def test_a_block_that_int8_destroys_is_found_and_kept_in_float(tmp_path: Path, c
     assert f"blocks.{BLOCK}" in int8_of(outcome).kept_float
     assert outcome.chosen
     assert outcome.tried[0].objections
+    for one in outcome.layers:
+        assert (one.scale is None) == (one.block in int8_of(outcome).kept_float)
 
 
 @pytest.mark.usefixtures("always_pays")
@@ -200,6 +237,10 @@ def test_a_bundle_that_somebody_wrote_meanwhile_is_not_overwritten(
     stale = replace(bundle, manifest=replace(bundle.manifest, digest="0" * 64))
     with pytest.raises(BundleError, match="written meanwhile"):
         quantize(stale, cases, PLAN, work, quiet)
+
+
+def float32_of(bundle: Bundle) -> Path:
+    return bundle.root / bundle.entry("encoder", "fp32").file
 
 
 def int8_of(outcome: Outcome) -> Candidate:
