@@ -28,16 +28,19 @@ def quantize_tables(outcome: Outcome) -> RenderableType:
 
 
 def _candidates(outcome: Outcome) -> Table:
-    made = table(f"Encoders for {outcome.target}", "", "ms", "times", "DSC drop", "p5", f"< {LOW}", "MB", numbers=6)
+    columns = ("ms", "beside it", "times", "DSC drop", "p5", f"< {LOW}", "MB")
+    made = table(f"Encoders for {outcome.target}", "", *columns, numbers=7)
     for one in outcome.candidates:
         name = Text(_short(one.backend), "bold" if one.chosen else "")
         made.add_row(name, *_speed(one), *_drop(one), f"{one.bytes / 1e6:.0f}")
     return made
 
 
-def _speed(one: Candidate) -> tuple[str, str]:
+def _speed(one: Candidate) -> tuple[str, str, str]:
     taken = "-" if one.median_ms is None else f"{one.median_ms:.0f}"
-    return taken, "-" if one.speed is None else f"{one.speed.times:.2f} of {_short(one.speed.against)}"
+    if one.speed is None:
+        return taken, "-", "-"
+    return taken, f"{one.speed.against_ms:.0f} {_short(one.speed.against)}", f"{one.speed.times:.2f}"
 
 
 def _short(backend: str) -> str:
@@ -132,8 +135,8 @@ def _sensitivities(outcome: Outcome) -> Table:
 def _notes(outcome: Outcome) -> Iterator[str]:
     if any(one.speed for one in outcome.candidates):
         yield (
-            "times: as fast as the fastest wider one, the two by turns in one process; below "
-            f"{outcome.margin} a candidate is not kept. ms of float32 is of the first such run."
+            "times: as fast as the fastest wider one, which ran beside it by turns in one process; below "
+            f"{outcome.margin} a candidate is not kept. f32 itself: of the first such run."
         )
     yield (
         "DSC drop: of the reference mask, float32's less the candidate's. p5: 5th percentile of DSC with the float32 "

@@ -77,8 +77,8 @@ def test_every_encoder_has_its_time_and_what_it_beat(shown: Show) -> None:
     rows = [line.split()[:5] for line in shown(WHOLE).splitlines()[4:7]]
     assert rows == [
         ["f32", "25123", "-", "-", "-"],
-        ["int8", "10123", "12.34", "of", "f32"],
-        ["int8+bf16", "10123", "12.34", "of", "int8"],
+        ["int8", "10123", "25123", "f32", "12.34"],
+        ["int8+bf16", "10123", "25123", "int8", "12.34"],
     ]
 
 
