@@ -24,7 +24,7 @@ CASES = [
         "cases": [{"id": "a", "modality": "CT", "pixel_sha256": "0" * 64, "patient_sha256": None}],
     }
 ]
-DROP = Drop(1, 3, 0.001, 0.002, 0.99, 0.98, 0.97, "a", 0, (Group("CT", 3, 0.001, 0.99, 0),))
+DROP = Drop(1, 3, 1, 0.001, 0.99, 0.98, 0.97, "a", 0, (Group("CT", 3, 1, 0.001, None, 0.99, 0),))
 OUTCOME = Outcome(
     bundle="/b/x.bundle",
     digest="0" * 64,
@@ -38,12 +38,22 @@ OUTCOME = Outcome(
     tried=(),
     layers=(),
     candidates=(
-        Candidate("onnxruntime", 9, None, "", (), None, None, ()),
+        Candidate("onnxruntime", 9, None, "", (), None, 20, None, ()),
         Candidate(
-            "onnxruntime:CPU:int8", 5, 7, "mse", (), DROP, Speed(10, "onnxruntime", 2, 1.5, 2.5, 9), (), chosen=True
+            "onnxruntime:CPU:int8",
+            5,
+            7,
+            "mse",
+            (),
+            DROP,
+            10,
+            Speed(10, "onnxruntime", 20, 2, 1.5, 2.5, 9),
+            (),
+            chosen=True,
         ),
     ),
     notes=(),
+    peak_mib=1.5,
     reused=False,
     chosen="onnxruntime:CPU:int8",
 )

@@ -33,6 +33,7 @@ OUTCOME = Outcome(
     layers=(LayerDecision("blocks.0.attn.qkv", "blocks.0", 0.03125), LayerDecision("neck.0", "neck", None)),
     candidates=(),
     notes=(),
+    peak_mib=1.5,
     reused=False,
     chosen=None,
 )
