@@ -49,6 +49,8 @@ def test_a_gain_is_no_reason_to_be_on_the_front(candidate: Make, outcome: Gather
 
 def test_two_that_are_equal_are_both_on_the_front(candidate: Make, outcome: Gather) -> None:
     assert len(front(outcome(candidate("int8", 50), candidate("int8+bf16", 50))).line) == 3
+    gains = (candidate("int8", 50, -0.002, -0.001), candidate("int8+bf16", 50, -0.003, -0.002))
+    assert [one.name for one in front(outcome(*gains)).line] == ["int8+bf16", "int8"]
 
 
 def test_one_that_passed_and_was_not_taken_is_told_apart(candidate: Make, outcome: Gather) -> None:
