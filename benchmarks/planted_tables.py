@@ -30,7 +30,7 @@ def _places(report: PlantedReport) -> Table:
 
 
 def _alone(report: PlantedReport) -> Table:
-    made = table("Int8 in one block alone: the embedding's cosine", "", "", numbers=1)
+    made = table("Embedding, int8 in one block alone, first image", "block", "cosine with float32", numbers=1)
     for one in report.alone[:_SHOWN]:
         made.add_row(one_line(one.block), f"{one.cosine:.5f}")
     return made
@@ -42,7 +42,7 @@ def _notes(report: PlantedReport) -> Iterator[str]:
         where = f"block {', '.join(map(str, planted.blocks))}"
     yield (
         f"Planted in {where}: {planted.channels} channels {planted.factor:g} times as large before attn.qkv and "
-        f"mlp.lin1, and before attn.proj. Float32 stays: cosine {report.unchanged:.6f} or more in every block."
+        f"mlp.lin1, and before attn.proj. Float32 stays: the lowest cosine of any block is {report.unchanged:.6f}."
     )
     for column in report.columns:
         if column.kept_float:

@@ -80,6 +80,8 @@ def _notes(report: RooflineReport) -> Iterator[str]:
         "Attention is plain, without the terms of relative positions; convolutions are products of patches. A product "
         "reads and makes numbers of its own precision."
     )
+    if any(one.fraction > 1 for one in report.encoders):
+        yield "Above 1: each product pays for a call of its own, and many are too short for that."
     weights = "trained" if report.trained else "random"
     yield (
         f"{report.int8_layers} of {report.layers} layers are int8 in the int8 graph. {weights.capitalize()} weights, "

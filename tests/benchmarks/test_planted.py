@@ -12,6 +12,7 @@ from medsam_edge.benchmarks import planted as command
 from medsam_edge.benchmarks.planted import EMBEDDING, cosine, planted_agreement
 from medsam_edge.benchmarks.planted_report import PlantedReport
 from medsam_edge.calibration.planted import Outliers
+from medsam_edge.calibration.work import Journal
 from medsam_edge.runtime.bundle import open_bundle
 from medsam_edge.runtime.errors import ExitCode, MeasurementError, UsageError
 from typer.testing import CliRunner
@@ -54,6 +55,19 @@ def test_no_block_in_float_makes_no_column(vit_bundle: Path) -> None:
     found = measured(vit_bundle, Outliers(), images=1, keep_float=0)
     assert [column.head for column in found.columns][-1] == "both"
     assert not any(column.kept_float for column in found.columns)
+
+
+def test_ranges_of_the_planted_encoder_are_its_own(vit_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys: list[object] = []
+
+    def recorded(path: Path, key: dict[str, object]) -> Journal:
+        keys.append(key)
+        return Journal(path, key)
+
+    monkeypatch.setattr(command, "Journal", recorded)
+    measured(vit_bundle, Outliers(), images=1, keep_float=0)
+    assert len(keys) == 2
+    assert keys[0] != keys[1]
 
 
 def test_more_blocks_in_float_than_there_are_is_refused(vit_bundle: Path) -> None:
