@@ -11,7 +11,7 @@ from ..calibration.case_record import CasesSummary
 from ..calibration.document import Calibration, Document
 from ..calibration.outcome import LayerDecision, Outcome
 from ..runtime.errors import one_line
-from .quantize_tables import candidates_table, legend, modalities_table, objections, recipes_table
+from .quantize_tables import candidates_table, legend, limits_table, modalities_table, objections, recipes_table
 from .table_parts import table
 
 _CHOICES = 8
@@ -26,6 +26,7 @@ def calibration_tables(found: Calibration) -> RenderableType:
     parts: list[RenderableType] = [_facts(found.record, found.cases), _cases(found.cases), candidates_table(outcome)]
     if refused := "\n".join(objections(outcome)):
         parts.append(Text(f"{refused}\n"))
+    parts += [limits_table(outcome)] if any(one.drop for one in outcome.candidates) else []
     chosen = [one for one in outcome.candidates if one.chosen and one.drop]
     parts += [modalities_table(chosen)] if chosen else []
     parts += [recipes_table(outcome)] if outcome.recipes else []
@@ -52,11 +53,11 @@ def _facts(record: Document, cases: Iterable[CasesSummary]) -> Table:
 
 
 def _method(outcome: Outcome) -> str:
-    int8 = next((one for one in outcome.candidates if one.recipe), None)
-    if int8 is None:
+    made = sorted((one for one in outcome.candidates if one.recipe), key=lambda one: not one.chosen)
+    if not made:
         return "no int8 was asked for"
-    floats = ", ".join(int8.kept_float) or "none"
-    return f"int8, ranges by {int8.recipe}; blocks kept in float: {floats}"
+    what = "int8, attention too" if made[0].attention else "int8"
+    return f"{what}, ranges by {made[0].recipe}; blocks kept in float: {', '.join(made[0].kept_float) or 'none'}"
 
 
 def _limits(outcome: Outcome) -> str:

@@ -121,10 +121,8 @@ def verify(
     """
     golden = golden_of(bundle)
     with ExitStack() as stack:
-        trials = [
-            _Trial(stack.enter_context(load(bundle, name, state=state, unjudged=True)), len(golden))
-            for name in backends
-        ]
+        opened = (stack.enter_context(load(bundle, name, state=state, unjudged=True)) for name in backends)
+        trials = [_Trial(one, len(golden)) for one in opened]
         everything: list[Golden | Case] = [*golden, *cases]
         for done, case in enumerate(everything):
             progress(case.id, done, len(everything))

@@ -40,18 +40,18 @@ def balanced(model: onnx.ModelProto, channel_peaks: Mapping[str, AnyArray], alph
     made.CopyFrom(model)
     index = GraphIndex(made)
     shown = {output.name for output in made.graph.output}
-    for norm, layers in _groups(index, quantisable(made)):
+    for norm, layers in norm_groups(index, quantisable(made)):
         if norm.output[0] in shown:
             continue
         named = [channel_peaks[layer.name] for layer in layers if layer.name in channel_peaks]
         if named:
             factors = _factors(_largest(named, layers), _weight_peaks(index, layers), alpha)
-            _balance(made, index, norm, layers, factors)
+            rescale(made, index, norm, layers, factors)
     drop_unread_constants(made)
     return made
 
 
-def _groups(index: GraphIndex, layers: Sequence[Layer]) -> Iterator[tuple[onnx.NodeProto, list[Layer]]]:
+def norm_groups(index: GraphIndex, layers: Sequence[Layer]) -> Iterator[tuple[onnx.NodeProto, list[Layer]]]:
     """Yield each norm that only linear layers read, with these."""
     linear = {layer.output: layer for layer in layers if layer.kind != "Conv"}
     for norm in index.makers.values():
@@ -91,9 +91,10 @@ def _factors(activations: AnyArray, weights: AnyArray, alpha: float) -> AnyArray
     return np.where(used, activations**alpha / weights ** (1 - alpha), 1)
 
 
-def _balance(
+def rescale(
     model: onnx.ModelProto, index: GraphIndex, norm: onnx.NodeProto, layers: Sequence[Layer], factors: AnyArray
 ) -> None:
+    """Divide a norm's channels by factors `(C,)` and multiply the rows of the weights that read it, in place."""
     for place in range(1, len(norm.input)):
         _replace(model, index, norm, place, index.array(norm.input[place]) / factors)
     for layer in layers:

@@ -43,10 +43,18 @@ def channel_axes(model: onnx.ModelProto, names: Iterable[str]) -> dict[str, int]
 
 def tensor_bytes(model: onnx.ModelProto, names: Iterable[str]) -> dict[str, int]:
     """Return the bytes of each tensor as float32; an axis whose size is not known counts as 1."""
+    return {
+        name: _BYTES * math.prod(size or 1 for size in shape) for name, shape in tensor_shapes(model, names).items()
+    }
+
+
+def tensor_shapes(model: onnx.ModelProto, names: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor, 0 for an axis of unknown size; () where nothing is known of it."""
+    wanted = list(names)
     shapes = _shapes(model.graph)
-    if any(name not in shapes for name in names):
+    if any(name not in shapes for name in wanted):
         shapes = _shapes(onnx.shape_inference.infer_shapes(_without_weights(model), data_prop=True).graph)
-    return {name: _BYTES * math.prod(size or 1 for size in shapes.get(name, ())) for name in names}
+    return {name: shapes.get(name, ()) for name in wanted}
 
 
 def _shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:

@@ -102,10 +102,12 @@ def _names(index: GraphIndex, node: onnx.NodeProto) -> Iterator[str]:
     """Yield the names that the node's parameters give it.
 
     The exporter transposes a linear layer's weight and forgets its name, but keeps the bias's. It also keeps one copy
-    of equal constants: a parameter that several nodes read may bear the name of another layer, and tells nothing.
+    of equal constants: a parameter that several layers read may bear the name of another one, and tells nothing. Where
+    windows are padded their padding is the bias, repeated by Expand: that is no other layer.
     """
     for parameter, ending in ((node.input[1], ".weight"), (_bias(index, node), ".bias")):
-        if parameter.endswith(ending) and index.only_reader(parameter) is not None:
+        readers = [reader for reader in index.readers.get(parameter, ()) if reader.op_type != "Expand"]
+        if parameter.endswith(ending) and len(readers) == 1:
             yield _short(parameter.removesuffix(ending))
 
 

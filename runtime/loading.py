@@ -35,9 +35,8 @@ def load(
         max_boxes: Boxes per decoder call.
         threads: CPU threads, or None for the backend's own choice (all physical cores).
         state: A folder of this device for compiled models, which make the next start faster (docs/state.md); made
-            where it is not there. None: nothing is written, and TensorRT's engines are read from where `build` puts
-            them. With it, a file is hashed when it is first used, and a graph whose compiled model serves is not read
-            at all.
+            where it is not there, and then a graph that it serves is not read at all. None: nothing is written, and
+            TensorRT's engines are read from where `build` puts them.
         unjudged: Open an int8 graph also where nobody judged its masks, to measure or verify it.
 
     Raises:
@@ -54,11 +53,10 @@ def load(
     opened = _opened(bundle, later=folder is not None)
     choice = replace(resolve(backend), threads=threads)
     profile = Profile.from_dict(opened.manifest.profile)
-    parts = check_contract(opened.manifest, profile)
+    parts, trained = check_contract(opened.manifest, profile), opened.manifest.model.trained
     if not unjudged:
         _check_judged(entry_of(opened, "encoder", choice), choice)
     sources = {name: _source(opened, part, entry_of(opened, name, choice)) for name, part in parts.items()}
-    trained = opened.manifest.model.trained
     return predictor_of(profile, sources, choice, trained=trained, max_boxes=max_boxes, state=folder)
 
 

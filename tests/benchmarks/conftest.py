@@ -1,7 +1,9 @@
-"""A worker without a process, for tests of what is done with its answers; and outcomes of `quantize` to be shown."""
+"""A worker without a process, outcomes of `quantize` to be shown, and a bundle of a small ViT."""
 
+import functools
 from collections import deque
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -12,6 +14,7 @@ from medsam_edge.calibration.outcome import Candidate, LayerDecision, Outcome, R
 from medsam_edge.calibration.scores import Bounds, Drop, Group, Limits
 from medsam_edge.calibration.search import Sensitivity, Tried
 from medsam_edge.calibration.speed import Speed
+from medsam_edge.runtime.golden import Golden
 
 T = TypeVar("T")
 
@@ -119,3 +122,34 @@ def usual() -> Outcome:
         _candidate("int8", 50, chosen=True, recipe="min-max, balanced", kept_float=("blocks.0",)),
         _candidate("int8+bf16", None, 0.21, 0.27, 0.44, memory_bytes=None, objections=("it loses 0.44",)),
     )
+
+
+@functools.cache
+def vit_encoder() -> bytes:
+    """A ViT of two blocks, of which the second attends globally, on the interface of the tiny bundles."""
+    torch = pytest.importorskip("torch")
+    from medsam_edge.export.attention_forms import written_out
+    from medsam_edge.export.graphs import finished, trace_encoder
+    from medsam_edge.export.models.config import SamConfig
+    from medsam_edge.export.models.sam import Sam
+    from medsam_edge.export.variants import formed_model
+    from medsam_edge.runtime.profile import medsam
+
+    torch.manual_seed(3)
+    model = Sam(SamConfig(64, 8, 32, 2, 2, 64, 3, (1,), decoder_mlp_dim=32)).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        if parameter.ndim == 1:  # else the exporter would store equal constants of several layers once
+            parameter.add_(torch.randn_like(parameter), alpha=0.2)
+    return finished(written_out(trace_encoder(formed_model(model, "encoder"), medsam(64)).model, "tiled"))
+
+
+@pytest.fixture
+def vit_bundle(
+    tmp_path: Path,
+    write_bundle: Callable[..., Path],
+    tiny_golden: tuple[Golden, ...],
+    other_graphs: dict[str, bytes],
+) -> Path:
+    """A bundle with the encoder of a small ViT, and a decoder that belongs to another."""
+    graphs = {**other_graphs, "encoder": vit_encoder()}
+    return write_bundle(tmp_path / "vit.bundle", tiny_golden, trained=False, graphs=graphs)

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeAlias
+from unittest.mock import patch
 
 import numpy as np
 import onnx
@@ -12,6 +13,7 @@ import torch
 from medsam_edge.calibration.case_set import CaseRef
 from medsam_edge.calibration.layers import quantisable
 from medsam_edge.calibration.qdq import quantised
+from medsam_edge.export import attention_forms
 from medsam_edge.export.attention_forms import FORMS, written_out
 from medsam_edge.export.graphs import finished, trace_encoder
 from medsam_edge.export.models.config import LITE_MEDSAM, Config, SamConfig
@@ -100,6 +102,17 @@ def _model_named() -> Callable[[str], Sam]:
 def encoder() -> Callable[..., onnx.ModelProto]:
     """`(family, form, precision="fp32")`, made once (seconds each); nobody may change it."""
     return encoder_of
+
+
+@pytest.fixture(scope="session")
+def tiled_vit() -> Callable[[int], onnx.ModelProto]:
+    """The small ViT whose global attention is cut into tiles of so many queries."""
+
+    def made(tile: int) -> onnx.ModelProto:
+        with patch.object(attention_forms, "TILE", tile):
+            return onnx.load_from_string(finished(written_out(traced("vit", "fp32", False), "tiled")))
+
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -116,6 +116,14 @@ def test_a_bias_that_several_layers_share_names_none_of_them() -> None:
     assert named(linear(("val_0", "val_1"), ("model.a.bias", "model.a.bias"))) == ["layer.0", "layer.1"]
 
 
+def test_a_bias_that_pads_windows_too_still_names_its_layer() -> None:
+    chain = linear(("val_0", "val_1"), ("model.a.bias", "model.b.bias"))
+    shape = numpy_helper.from_array(np.array([3, 8]), "shape")
+    chain.graph.initializer.append(shape)
+    chain.graph.node.append(helper.make_node("Expand", ["model.a.bias", "shape"], ["padding"]))
+    assert named(chain) == ["a", "b"]
+
+
 def test_a_weight_that_several_layers_share_names_none_of_them() -> None:
     assert named(linear(("model.a.weight", "model.a.weight"), ("zero", "one"))) == ["layer.0", "layer.1"]
 
