@@ -15,6 +15,15 @@ Backends = Annotated[
     list[str] | None,
     typer.Option("--backend", help="onnxruntime, openvino, openvino:GPU, …; repeat for several. Default: all here."),
 ]
+SeriesUID = Annotated[
+    str | None, typer.Option("--series", help="DICOM: the SeriesInstanceUID to take of several.", metavar="UID")
+]
+DicomSeg = Annotated[
+    str | None, typer.Option(help="DICOM: write a SEG too, binary or labelmap; read back before it leaves.")
+]
+Segments = Annotated[
+    Path | None, typer.Option(help="DICOM: a JSON list with label, category and type of each object.", metavar="JSON")
+]
 ProfileName = Annotated[
     str | None,
     typer.Option(

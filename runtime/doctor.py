@@ -13,6 +13,14 @@ from .machine import memory_gib, processor_features, processor_name
 _EXTRAS = {
     "export": {"torch": "torch", "onnx": "onnx", "onnxscript": "onnxscript", "safetensors": "safetensors"},
     "calibrate": {"onnx": "onnx", "onnxruntime": "onnxruntime"},
+    "dicom": {
+        "pydicom": "pydicom",
+        "highdicom": "highdicom",
+        "pylibjpeg": "pylibjpeg",
+        "libjpeg": "pylibjpeg-libjpeg",
+        "openjpeg": "pylibjpeg-openjpeg",
+        "jpeg_ls": "pyjpegls",
+    },
     "baseline": {"skimage": "scikit-image", "cv2": "opencv-python-headless"},
 }
 

@@ -3,6 +3,7 @@
     MedSAMEdgeError
     ├── UsageError            2  the request cannot be meant this way
     │   ├── ImageError           an image that no model should see as it is
+    │   │   └── DicomError           a DICOM file or series that cannot be read as it means itself
     │   ├── BoxError             a box that names no region of its image
     │   └── CaseError            a case folder or a case that cannot be used
     ├── MachineError          3  this machine lacks something
@@ -13,7 +14,8 @@
     ├── SpeedError            5  a speed gate failed
     ├── ArtefactError         6  an artefact that is incompatible, incomplete or was tampered with
     │   ├── CheckpointError
-    │   └── BundleError
+    │   ├── BundleError
+    │   └── DicomSegError        a DICOM SEG that does not give back the masks it was made of
     ├── DeviceMemoryError     7
     └── MeasurementError      8  the measurement itself is invalid or inconclusive
 
@@ -70,6 +72,10 @@ class ImageError(UsageError):
     """An image whose dtype, shape, size or values the profile does not accept."""
 
 
+class DicomError(ImageError):
+    """A DICOM file or series that is damaged, incomplete, irregular, too large or of an unknown kind."""
+
+
 class BoxError(UsageError):
     """A box that is not a finite, non-empty, ordered rectangle inside its image."""
 
@@ -120,6 +126,10 @@ class CheckpointError(ArtefactError):
 
 class BundleError(ArtefactError):
     """A bundle with a missing, damaged, altered or unlisted part."""
+
+
+class DicomSegError(ArtefactError):
+    """A DICOM SEG that, read back, has other voxels, places or references than it was written from."""
 
 
 class DeviceMemoryError(MedSAMEdgeError):
