@@ -19,7 +19,6 @@ _EXTRAS = {
         "pylibjpeg": "pylibjpeg",
         "libjpeg": "pylibjpeg-libjpeg",
         "openjpeg": "pylibjpeg-openjpeg",
-        "jpeg_ls": "pyjpegls",
     },
     "baseline": {"skimage": "scikit-image", "cv2": "opencv-python-headless"},
 }

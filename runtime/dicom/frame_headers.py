@@ -75,11 +75,10 @@ def _placeless(frame: FrameHeader, number: int) -> FrameHeader:
 
 def _holder(groups: Sequence[Dataset], sequence: str, name: str) -> Dataset | None:
     """The data set that holds an attribute: a functional group's item, or the root of a single-frame image."""
+    items: list[Dataset] = []
     for group in groups:
-        for item in (*(group.get(sequence) or ()), group):
-            if name in item:
-                return item
-    return None
+        items += [*(group.get(sequence) or ()), group]
+    return next((item for item in items if name in item), None)
 
 
 def _find(groups: Sequence[Dataset], sequence: str, name: str) -> object:

@@ -9,8 +9,8 @@ from typing import BinaryIO
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, get_frame
-from pydicom.pixels import get_decoder
-from pydicom.uid import UID, RLELossless
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import RLELossless
 
 from ..backends.choose import install_hint
 from ..errors import DicomError, MissingExtraError
@@ -18,17 +18,18 @@ from ..types import AnyArray
 from .attributes import ImageFile, PixelFormat
 from .codestream import codestream_hw
 from .header import frame_bits
-from .parse import guarded, open_dicom
+from .parse import guarded, open_dicom, uid
 
-_JPEG, _JPEG_2000, _JPEG_LS = "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pyjpegls"
+_JPEG, _JPEG_2000 = "pylibjpeg-libjpeg", "pylibjpeg-openjpeg"
 # Transfer syntax to pydicom's name of the decoder, and the package that brings it.
 DECODERS = {
     "1.2.840.10008.1.2.4.50": ("pylibjpeg", _JPEG),
     "1.2.840.10008.1.2.4.51": ("pylibjpeg", _JPEG),
     "1.2.840.10008.1.2.4.57": ("pylibjpeg", _JPEG),
     "1.2.840.10008.1.2.4.70": ("pylibjpeg", _JPEG),
-    "1.2.840.10008.1.2.4.80": ("pyjpegls", _JPEG_LS),
-    "1.2.840.10008.1.2.4.81": ("pyjpegls", _JPEG_LS),
+    # pyjpegls, which comes with highdicom, does not return for minutes from 4 KB of JPEG-LS that were cut short.
+    "1.2.840.10008.1.2.4.80": ("pylibjpeg", _JPEG),
+    "1.2.840.10008.1.2.4.81": ("pylibjpeg", _JPEG),
     "1.2.840.10008.1.2.4.90": ("pylibjpeg", _JPEG_2000),
     "1.2.840.10008.1.2.4.91": ("pylibjpeg", _JPEG_2000),
     "1.2.840.10008.1.2.4.201": ("pylibjpeg", _JPEG_2000),
@@ -38,6 +39,7 @@ DECODERS = {
 }
 NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
 _RLE_SLACK = 1024
+_END = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000 alike
 
 
 def check_syntax(pixels: PixelFormat) -> None:
@@ -47,11 +49,11 @@ def check_syntax(pixels: PixelFormat) -> None:
         DicomError: Nobody here decodes it.
         MissingExtraError: The package that would is not installed.
     """
-    syntax = UID(pixels.transfer_syntax)
+    syntax = uid(pixels.transfer_syntax)
     if pixels.transfer_syntax in NATIVE:
         return
     if pixels.transfer_syntax not in DECODERS:
-        known = ", ".join(UID(uid).name for uid in ("1.2.840.10008.1.2.1", RLELossless, "1.2.840.10008.1.2.4.90"))
+        known = ", ".join(uid(uid).name for uid in ("1.2.840.10008.1.2.1", RLELossless, "1.2.840.10008.1.2.4.90"))
         remedy = f"convert it to one that is read, such as {known}"
         raise DicomError("a transfer syntax of still images", f"{syntax.name} ({pixels.transfer_syntax})", remedy)
     plugin, package = DECODERS[pixels.transfer_syntax]
@@ -75,7 +77,7 @@ def stored_frame(image: ImageFile, number: int) -> AnyArray:
         StorageError: The file cannot be read any more.
     """
     check_syntax(image.pixels)
-    pixels, syntax = image.pixels, UID(image.pixels.transfer_syntax)
+    pixels, syntax = image.pixels, uid(image.pixels.transfer_syntax)
     with open_dicom(image.path) as stream, guarded(f"decoding frame {number} of", image.path):
         data = _encoded(stream, image, number) if image.length is None else _native(stream, image, number)
         if image.length is None:
@@ -114,13 +116,16 @@ def _check_codestream(data: bytes, image: ImageFile) -> None:
         raise DicomError(expected, f"none that states its size in {image.path}", remedy)
     if found != (pixels.rows, pixels.columns):
         raise DicomError(expected, f"{found[0]} x {found[1]} in {image.path}", remedy)
+    # Decoders fill what is cut off, and say nothing.
+    if not data.rstrip(b"\0").endswith(_END):
+        raise DicomError("a codestream with its end", f"one that was cut short in {image.path}", remedy)
 
 
 def _one_frame(pixels: PixelFormat, data: bytes) -> Dataset:
     """A data set of one frame, which is all that a decoder needs."""
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = UID(pixels.transfer_syntax)
+    dataset.file_meta.TransferSyntaxUID = uid(pixels.transfer_syntax)
     syntax = dataset.file_meta.TransferSyntaxUID
     dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = pixels.rows, pixels.columns, pixels.samples
     dataset.BitsAllocated, dataset.BitsStored = pixels.bits_allocated, pixels.bits_stored

@@ -16,7 +16,7 @@ from ..pixels import MAX_PIXELS, MAX_SIDE
 from .attributes import ImageFile, PixelFormat
 from .frame_headers import read_frames
 from .look_up import read_palette
-from .parse import guarded, open_dicom, read_header
+from .parse import guarded, open_dicom, read_header, uid
 
 MAX_VALUES = 2**31
 _PIXEL_DATA = (0x7FE0, 0x0010)
@@ -58,7 +58,7 @@ def not_an_image(dataset: Dataset) -> str | None:
     if sop_class in _NOT_IMAGES:
         return _NOT_IMAGES[sop_class]
     if "Rows" not in dataset:
-        return f"no image but {UID(sop_class).name}" if sop_class else "no image"
+        return f"no image but {uid(sop_class).name}" if sop_class else "no image"
     return None
 
 
@@ -163,7 +163,7 @@ def find_pixel_data(path: Path, end: int, pixels: PixelFormat) -> tuple[int, int
     Raises:
         DicomError: No integer pixels, or a truncated value.
     """
-    syntax = UID(pixels.transfer_syntax)
+    syntax = uid(pixels.transfer_syntax)
     with open_dicom(path) as stream:
         stream.seek(end)
         length = _element_length(stream, syntax)

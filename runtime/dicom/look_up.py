@@ -6,7 +6,7 @@ first value is signed where pixels are, 8-bit entries may stand two in a word.
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.pixels import apply_color_lut
+from pydicom.pixels.processing import apply_color_lut
 
 from ..errors import DicomError
 from ..types import AnyArray

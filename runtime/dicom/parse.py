@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pydicom import dcmread
+from pydicom.config import IGNORE
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_file_meta_info
 from pydicom.filewriter import write_file_meta_info
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from ..errors import DicomError, MedSAMEdgeError, StorageError
 from ..files import explained, open_file
@@ -99,6 +101,11 @@ def read_header(path: Path) -> tuple[Dataset, int]:
         return dataset, stream.tell()
 
 
+def uid(text: str) -> UID:
+    """Make a UID of any text; pydicom would warn of a malformed one, and quote it."""
+    return UID(text, validation_mode=IGNORE)
+
+
 def _check_file(path: Path) -> None:
     if not begins_as_dicom(path):
         found = f"no DICM after the preamble of {path}"
@@ -115,9 +122,10 @@ def _inflated(path: Path, meta: FileMetaDataset) -> BinaryIO:
         start = _data_set_start(path)
         plain = FileMetaDataset(meta)
         plain.TransferSyntaxUID = ExplicitVRLittleEndian
+        head = DicomBytesIO()
+        write_file_meta_info(head, plain, enforce_standard=False)
         stream = io.BytesIO()
-        stream.write(bytes(128) + b"DICM")
-        write_file_meta_info(stream, plain, enforce_standard=False)
+        stream.write(bytes(128) + b"DICM" + head.getvalue())
     with open_file(path) as source:
         source.seek(start)
         _inflate(source, stream, path)

@@ -6,14 +6,13 @@ Only images are considered; a folder's other files are passed over. Knows nothin
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydicom.uid import UID
-
 from ..errors import DicomError
 from ..files import is_folder, list_folder
 from .attributes import FrameHeader, ImageFile
 from .geometry import stack
 from .header import image_if_any, read_image_file
 from .magic import begins_as_dicom
+from .parse import uid
 from .series import Series, Slice
 
 _LISTED = 10
@@ -107,7 +106,7 @@ def _check_alike(files: Sequence[ImageFile], slices: Sequence[Slice]) -> None:
     for what, values in (
         ("size", {f"{file.pixels.rows} x {file.pixels.columns}" for file in files}),
         ("photometric interpretation", {file.pixels.photometric for file in files}),
-        ("kind of image", {UID(file.sop_class_uid).name for file in files}),
+        ("kind of image", {uid(file.sop_class_uid).name for file in files}),
         ("frame of reference", {file.frame_of_reference_uid or "none" for file in files}),
     ):
         if len(values) > 1:

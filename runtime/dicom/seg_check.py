@@ -46,9 +46,9 @@ def _check_frames(seg: SegFile, series: Series, pixels: AnyArray) -> None:
     """Every frame on the slice that it names, at that slice's own position, with its voxels; and none missing."""
     found = np.zeros(_segment_count(pixels) + 1, np.int64)
     for index, frame in enumerate(seg.frames):
-        if frame.source not in series.sources:
+        at = series.find(frame.source)
+        if at is None:
             raise DicomSegError("frames that refer to their source", f"frame {index + 1} does not", _REMEDY)
-        at = series.sources.index(frame.source)
         if frame.position != series.slices[at].frame.position and series.affine is not None:
             raise DicomSegError("positions of the source, to the digit", f"frame {index + 1} lies elsewhere", _REMEDY)
         labels = seg.labels(index)

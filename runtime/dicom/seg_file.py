@@ -9,14 +9,13 @@ from typing import Any, cast
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
 
 from ..errors import DicomError
 from ..types import AnyArray
 from .attributes import Cosines, ImageFile, Vector
 from .frames import stored_frame
 from .header import check_size, find_pixel_data, read_pixel_format
-from .parse import guarded, open_dicom, read_header
+from .parse import guarded, open_dicom, read_header, uid
 
 BINARY, LABELMAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
 
@@ -93,7 +92,7 @@ def read_seg_file(path: Path) -> SegFile:
 def _seg_file(path: Path, dataset: Dataset, end: int) -> SegFile:
     kind = str(dataset.get("SOPClassUID", ""))
     if kind not in (BINARY, LABELMAP):
-        raise DicomError("a DICOM SEG", UID(kind).name or "something else", "name a segmentation object")
+        raise DicomError("a DICOM SEG", uid(kind).name or "something else", "name a segmentation object")
     if dataset.get("SegmentationType") not in ("BINARY", "LABELMAP"):
         found = str(dataset.get("SegmentationType"))
         raise DicomError("a SEG of type BINARY or LABELMAP", found, "threshold the fractional masks first")
@@ -120,9 +119,9 @@ def _seg_file(path: Path, dataset: Dataset, end: int) -> SegFile:
 def _image(path: Path, dataset: Dataset, end: int, kind: str) -> ImageFile:
     pixels = read_pixel_format(dataset)
     allowed = (1,) if dataset.SegmentationType == "BINARY" else (8, 16)
-    encapsulated = UID(pixels.transfer_syntax).is_encapsulated
+    encapsulated = uid(pixels.transfer_syntax).is_encapsulated
     if pixels.bits_allocated not in allowed or pixels.samples != 1 or (encapsulated and allowed == (1,)):
-        found = f"{pixels.bits_allocated} bits, {UID(pixels.transfer_syntax).name}"
+        found = f"{pixels.bits_allocated} bits, {uid(pixels.transfer_syntax).name}"
         raise DicomError("uncompressed bits of a binary SEG, or 8 or 16 of a label map", found, "convert it")
     check_size(pixels)
     offset, length = find_pixel_data(path, end, pixels)

@@ -57,8 +57,8 @@ def read_seg(path: Path, series: Series) -> dict[int, SliceMasks]:
 
 def slice_of(frame: SegFrame, seg: SegFile, series: Series) -> int | None:
     """Find the slice of a frame: the one it refers to, else the one in its place; None if there is none."""
-    if frame.source in series.sources:
-        return series.sources.index(frame.source)
+    if (referred := series.find(frame.source)) is not None:
+        return referred
     same_frame = seg.frame_of_reference_uid == series.slices[0].file.frame_of_reference_uid
     if frame.position is None or seg.orientation is None or series.affine is None or not same_frame:
         return None

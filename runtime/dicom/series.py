@@ -5,6 +5,7 @@ Reading a slice decodes that slice only, so memory does not grow with the series
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,14 @@ class Series:
     def sources(self) -> tuple[tuple[str, int], ...]:
         """SOPInstanceUID and frame number of each slice, in order."""
         return tuple(each.source for each in self.slices)
+
+    def find(self, source: tuple[str, int] | None) -> int | None:
+        """Return the index of the slice that came from an instance and frame; None if none did."""
+        return None if source is None else self._by_source.get(source)
+
+    @cached_property
+    def _by_source(self) -> dict[tuple[str, int], int]:
+        return {source: index for index, source in enumerate(self.sources)}
 
     def only(self, index: int) -> "Series":
         """Return the series of one slice.

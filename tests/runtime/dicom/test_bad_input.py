@@ -123,8 +123,8 @@ def test_a_lie_about_frames_in_a_small_compressed_file_costs_nothing(
     dicom_image: Make, refused: Callable[..., str]
 ) -> None:
     made = dicom_image(GRAY, "CINE", RLE)
-    made.NumberOfFrames = 1_000_000
-    assert "RLE" in refused(made) or "frame 1" in refused(made)
+    made.NumberOfFrames = 100_000
+    assert "decoding frame 1" in refused(made)
 
 
 def test_a_codestream_larger_than_its_header_is_refused_before_its_decoder(
@@ -177,7 +177,7 @@ def test_a_missing_decoder_is_named(
 
 
 def test_decoders_that_must_not_be_used_are_not(dicom_image: Make) -> None:
-    assert {plugin for plugin, _ in frames.DECODERS.values()} == {"pylibjpeg", "pyjpegls", "pydicom"}
+    assert {plugin for plugin, _ in frames.DECODERS.values()} == {"pylibjpeg", "pydicom"}
     assert frames.DECODERS[RLE][0] == "pydicom"
 
 

@@ -76,7 +76,7 @@ def test_big_endian_pixels_are_read(tmp_path: Path, dicom_image: Make) -> None:
     made = dicom_image(DEEP, "CR")
     made.PixelData = DEEP.astype(">u2").tobytes()
     made.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRBigEndian
-    made.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    pydicom.dcmwrite(tmp_path / "a.dcm", made, enforce_file_format=True)
     np.testing.assert_array_equal(read_series(tmp_path / "a.dcm").values(0), DEEP)
 
 
