@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ..options import AsJson, Bundle, DicomSeg, Segments, SeriesUID, State
+from ..options import AsJson, Boxes, BoxesFrom, Bundle, DicomSeg, Segments, SeriesUID, State, Window
 
 app = typer.Typer()
 
@@ -18,23 +18,9 @@ def segment(
         typer.Argument(help="PNG, JPEG, TIFF, .npy, challenge .npz, DICOM or a folder of it.", metavar="IMAGE…"),
     ],
     out: Annotated[Path, typer.Option(help="Folder for label maps, overlays and reports.")] = Path("segmented"),
-    box: Annotated[
-        list[str] | None,
-        typer.Option(help="x_min,y_min,x_max,y_max in pixels; of a DICOM series with @SLICE. Repeat for more."),
-    ] = None,
-    boxes_from: Annotated[
-        Path | None,
-        typer.Option(
-            help="Take boxes from a label map, a DICOM SEG, or a folder with one per image. An .npz may bring its own."
-        ),
-    ] = None,
-    window: Annotated[
-        str | None,
-        typer.Option(
-            help="For gray of more than 8 bits: abdomen, lung, brain, mediastinum, mr, CENTER,WIDTH; "
-            "of DICOM also header, header:2, header:NAME."
-        ),
-    ] = None,
+    box: Boxes = None,
+    boxes_from: BoxesFrom = None,
+    window: Window = None,
     series: SeriesUID = None,
     dicom_seg: DicomSeg = None,
     segments: Segments = None,

@@ -53,7 +53,7 @@ def check_syntax(pixels: PixelFormat) -> None:
     if pixels.transfer_syntax in NATIVE:
         return
     if pixels.transfer_syntax not in DECODERS:
-        known = ", ".join(uid(uid).name for uid in ("1.2.840.10008.1.2.1", RLELossless, "1.2.840.10008.1.2.4.90"))
+        known = ", ".join(uid(one).name for one in ("1.2.840.10008.1.2.1", RLELossless, "1.2.840.10008.1.2.4.90"))
         remedy = f"convert it to one that is read, such as {known}"
         raise DicomError("a transfer syntax of still images", f"{syntax.name} ({pixels.transfer_syntax})", remedy)
     plugin, package = DECODERS[pixels.transfer_syntax]

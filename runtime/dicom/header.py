@@ -19,7 +19,9 @@ from .look_up import read_palette
 from .parse import guarded, open_dicom, read_header, uid
 
 MAX_VALUES = 2**31
+MAX_FRAMES = 2**16
 _PIXEL_DATA = (0x7FE0, 0x0010)
+_ITEM_HEAD = 8
 _GRAY, _COLOUR = ("MONOCHROME1", "MONOCHROME2"), ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _PALETTE = "PALETTE COLOR"
 _NOT_IMAGES = {
@@ -145,8 +147,9 @@ def check_size(pixels: PixelFormat) -> None:
     if max(pixels.rows, pixels.columns) > MAX_SIDE or area > MAX_PIXELS:
         limit = f"frames of at most {MAX_PIXELS // 2**20} megapixels and {MAX_SIDE} pixels a side"
         raise DicomError(limit, size, "crop it or scale it down")
-    if area * pixels.frames * pixels.samples > MAX_VALUES:
-        raise DicomError(f"at most {MAX_VALUES:,} values in a file", size, "split it into files of fewer frames")
+    if area * pixels.frames * pixels.samples > MAX_VALUES or pixels.frames > MAX_FRAMES:
+        limit = f"at most {MAX_VALUES:,} values and {MAX_FRAMES:,} frames in a file"
+        raise DicomError(limit, size, "split it into files of fewer frames")
 
 
 def find_pixel_data(path: Path, end: int, pixels: PixelFormat) -> tuple[int, int | None]:
@@ -169,13 +172,15 @@ def find_pixel_data(path: Path, end: int, pixels: PixelFormat) -> tuple[int, int
         length = _element_length(stream, syntax)
         offset = stream.tell()
         room = stream.seek(0, 2) - offset
-    if syntax.is_encapsulated:
-        return offset, None
-    wanted = (frame_bits(pixels) * pixels.frames + 7) // 8
+    wanted, encapsulated = (frame_bits(pixels) * pixels.frames + 7) // 8, syntax.is_encapsulated
+    if encapsulated:  # each frame has at least the head of one item
+        wanted, length = _ITEM_HEAD * pixels.frames, room
     if min(length, room) < wanted:
         found = f"{min(length, room):,} bytes for {pixels.rows} x {pixels.columns} x {pixels.frames} frames"
-        raise DicomError(f"{wanted:,} bytes of pixel data", f"a truncated image: {found}", "export or copy it again")
-    return offset, length
+        raise DicomError(
+            f"{wanted:,} bytes of pixel data or more", f"a truncated image: {found}", "export or copy it again"
+        )
+    return offset, None if encapsulated else length
 
 
 def _element_length(stream: BinaryIO, syntax: UID) -> int:

@@ -93,22 +93,13 @@ def write_seg(
     if kind not in KINDS:
         raise UsageError(f"a SEG that is {' or '.join(KINDS)}", kind, "choose one of these")
     given = _given(masks, series, len(segments))
-    kept = [number for number, count in enumerate(given.counts, start=1) if count]
-    if not kept:
-        raise DicomError("a mask with voxels", "none in any segment", "write no SEG: an empty one hangs viewers")
+    kept = given.kept()
     pixels = given.compact(kept, overlap_allowed=kind == "binary")
     data = _encode(series, pixels, [segments[number - 1] for number in kept], algorithm, kind, empty_frames)
-    with temporary_folder() as folder:
-        probe = folder / "seg.dcm"
-        write_atomic(probe, data)
-        frames = check_seg(probe, series, pixels)
+    frames = _proven(data, series, pixels)
     write_atomic(path, data)
-    rows = [
-        SegmentWritten(at, number, segments[number - 1].label, given.counts[number - 1])
-        for at, number in enumerate(kept, 1)
-    ]
     empty = tuple(segment.label for number, segment in enumerate(segments, start=1) if number not in kept)
-    return SegWritten(str(path), kind, tuple(rows), empty, frames)
+    return SegWritten(str(path), kind, given.rows(segments), empty, frames)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +108,17 @@ class _Given:
 
     masks: AnyArray
     counts: tuple[int, ...]
+
+    def kept(self) -> list[int]:
+        """Numbers of the segments that have voxels."""
+        if not any(self.counts):
+            raise DicomError("a mask with voxels", "none in any segment", "write no SEG: an empty one hangs viewers")
+        return [number for number, count in enumerate(self.counts, start=1) if count]
+
+    def rows(self, segments: Sequence[Segment]) -> tuple[SegmentWritten, ...]:
+        """Describe the kept segments."""
+        numbers = enumerate(self.kept(), start=1)
+        return tuple(SegmentWritten(at, one, segments[one - 1].label, self.counts[one - 1]) for at, one in numbers)
 
     def compact(self, kept: Sequence[int], overlap_allowed: bool) -> AnyArray:
         """Labels `(D, H, W)` renumbered to the kept segments; or bool `(N, D, H, W)` where they overlap."""
@@ -136,6 +138,14 @@ class _Given:
                 raise UsageError("masks that do not overlap, for a label map", found, "write a binary SEG")
             labels[mask] = at
         return labels
+
+
+def _proven(data: bytes, series: Series, pixels: AnyArray) -> int:
+    """Read the very bytes back that are to be written; return how many frames they hold."""
+    with temporary_folder() as folder:
+        probe = folder / "seg.dcm"
+        write_atomic(probe, data)
+        return check_seg(probe, series, pixels)
 
 
 def _given(masks: AnyArray, series: Series, segments: int) -> _Given:

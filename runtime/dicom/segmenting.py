@@ -63,8 +63,7 @@ def segment_dicom(
         progress: Told the slices done and how many there are.
 
     Returns:
-        One for each slice with a box, in their order; with the SEG's path where one was written. Where every mask is
-        empty there is no SEG.
+        One for each slice with a box, with the SEG's path where one was written: not where every mask is empty.
 
     Raises:
         DicomError, ImageError, BoxError, UsageError, StorageError, MissingExtraError: As reading and writing say.
@@ -78,17 +77,23 @@ def segment_dicom(
     masks: dict[int, Masks] = {}
     for done, (index, one) in enumerate(plan.slices.items()):
         progress(done, len(plan.slices))
-        image, window = image_of(series, index, request.window)
-        prediction = predictor.segment(image, one.prompts.boxes)
-        name = stem if len(series.slices) == 1 else f"{stem}_slice{index:04d}"
-        details = {"dicom": describe(series, index)}
-        written = write_results(Path(f"{name}.dcm"), image, one.prompts, prediction, request.out, window, details)
-        shown = str(path) if len(series.slices) == 1 else f"{path} slice {index}"
-        results.append(replace(written, image=shown))
-        masks[index] = prediction.masks
+        written, masks[index] = _one_slice(predictor, series, index, one, request, stem)
+        results.append(replace(written, image=str(path) if len(series.slices) == 1 else f"{path} slice {index}"))
     progress(len(plan.slices), len(plan.slices))
     seg = _seg(series, plan, masks, predictor, request, stem) if request.seg is not None else None
     return [replace(written, dicom_seg=seg) for written in results]
+
+
+def _one_slice(
+    predictor: Predictor, series: Series, index: int, one: SlicePrompts, request: DicomRequest, stem: str
+) -> tuple[Written, Masks]:
+    image, window = image_of(series, index, request.window)
+    prediction = predictor.segment(image, one.prompts.boxes)
+    name = stem if len(series.slices) == 1 else f"{stem}_slice{index:04d}"
+    details = {"dicom": describe(series, index)}
+    # The suffix is what is cut off to name the results.
+    written = write_results(Path(f"{name}.dcm"), image, one.prompts, prediction, request.out, window, details)
+    return written, prediction.masks
 
 
 def stem_of(path: Path) -> str:

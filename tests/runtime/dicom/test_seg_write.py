@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pydicom
 import pytest
 from medsam_edge.runtime.dicom import seg_write
 from medsam_edge.runtime.dicom.reading import read_series
+from medsam_edge.runtime.dicom.seg_check import check_seg
 from medsam_edge.runtime.dicom.seg_read import read_seg
 from medsam_edge.runtime.dicom.seg_write import write_seg
 from medsam_edge.runtime.dicom.segments import Algorithm, Code, Segment
@@ -179,6 +181,18 @@ def test_masks_that_do_not_fit_are_refused(tmp_path: Path, ct_series: Maker, vox
         write(labels().astype(np.int16) - 1)
     with pytest.raises(UsageError, match="binary or labelmap"):
         write(labels(), kind="fractional")
+
+
+def test_highdicoms_own_volume_is_compared_too(tmp_path: Path, ct_series: Maker, voxels: AnyArray) -> None:
+    series = read_series(ct_series(tmp_path / "ct", voxels))
+    write_seg(tmp_path / "seg.dcm", series, labels(), SEGMENTS, ALGORITHM)
+    assert check_seg(tmp_path / "seg.dcm", series, labels()) == 5
+    assert series.affine is not None
+    for column, shift in ((2, series.affine[:3, 2]), (3, series.affine[:3, 2]), (3, (0.3, 0, 0))):
+        affine = series.affine.copy()
+        affine[:3, column] += shift
+        with pytest.raises(DicomSegError, match="highdicom puts it elsewhere"):
+            check_seg(tmp_path / "seg.dcm", replace(series, affine=affine), labels())
 
 
 def lying_spacing(seg: pydicom.Dataset) -> None:
