@@ -55,17 +55,26 @@ def test_every_truncation_is_one_kind_of_error(
             read_series(tmp_path / "cut.dcm").values(0)
 
 
-def test_changed_bytes_give_pixels_or_an_error_of_ours(tmp_path: Path, dicom_image: Make, save_dicom: Save) -> None:
-    random = np.random.default_rng(11)
-    for syntax in ("1.2.840.10008.1.2", RLE, JPEG_2000, DEFLATED):
-        whole = save_dicom(dicom_image(GRAY, "CR", syntax), tmp_path / "a.dcm").read_bytes()
-        for _ in range(40):
-            changed = bytearray(whole)
-            for at in random.integers(128, len(whole), random.integers(1, 9)):
-                changed[at] = random.integers(0, 256)
-            (tmp_path / "b.dcm").write_bytes(changed)
-            with suppress(MedSAMEdgeError):
-                read_series(tmp_path / "b.dcm").values(0)
+@pytest.mark.parametrize("count", [250, pytest.param(5000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", RLE, JPEG_2000, DEFLATED, JPEG_LS])
+def test_changed_bytes_give_pixels_or_an_error_of_ours(
+    tmp_path: Path, dicom_image: Make, save_dicom: Save, syntax: str, count: int
+) -> None:
+    random = np.random.default_rng(count)
+    whole = save_dicom(dicom_image(GRAY, "CR", syntax), tmp_path / "a.dcm").read_bytes()
+    pixels = 0
+    for _ in range(count):
+        changed = bytearray(whole)
+        for at in random.integers(128, len(whole), random.integers(1, 9)):
+            changed[at] = random.integers(0, 256)
+        if random.random() < 0.2:
+            at = int(random.integers(128, len(whole)))
+            changed[at:at] = random.bytes(int(random.integers(1, 40)))
+        (tmp_path / "b.dcm").write_bytes(changed)
+        with suppress(MedSAMEdgeError):
+            read_series(tmp_path / "b.dcm").values(0)
+            pixels += 1
+    assert 0 < pixels < count
 
 
 @pytest.mark.parametrize(

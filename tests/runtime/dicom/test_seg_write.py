@@ -78,6 +78,15 @@ def test_an_enhanced_image_comes_back_frame_for_frame(
     np.testing.assert_array_equal(by_highdicom(tmp_path / "one.dcm", list(one.sources), 2)[0], labels()[2] == 2)
 
 
+def test_frames_that_end_inside_a_byte_come_back_too(tmp_path: Path, ct_series: Maker, voxels: AnyArray) -> None:
+    series = read_series(ct_series(tmp_path / "ct", voxels[:, :15, :23]))
+    masks = labels()[:, :15, :23]
+    write_seg(tmp_path / "seg.dcm", series, masks, SEGMENTS, ALGORITHM)
+    found = read_seg(tmp_path / "seg.dcm", series)
+    np.testing.assert_array_equal(found[5].masks[0], masks[5] == 3)
+    np.testing.assert_array_equal(by_highdicom(tmp_path / "seg.dcm", list(series.sources), 2), masks == 2)
+
+
 def test_what_a_seg_says_of_geometry_and_sources_is_the_sources(
     tmp_path: Path, ct_series: Maker, voxels: AnyArray
 ) -> None:
