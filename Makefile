@@ -12,7 +12,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip "setuptools>=77"
 	@echo "Installing; PyTorch and the inference libraries are some hundred megabytes …"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[ort,openvino,export,plot,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[ort,openvino,export,plot,dicom,dev]"
 	touch $(STAMP)
 
 # A strict editable install mirrors the tree as medsam_edge/, which is where the type checker looks; it has to be

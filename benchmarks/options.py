@@ -15,6 +15,32 @@ Backends = Annotated[
     list[str] | None,
     typer.Option("--backend", help="onnxruntime, openvino, openvino:GPU, …; repeat for several. Default: all here."),
 ]
+Boxes = Annotated[
+    list[str] | None,
+    typer.Option("--box", help="x_min,y_min,x_max,y_max in pixels; of a DICOM series with @SLICE. Repeat for more."),
+]
+BoxesFrom = Annotated[
+    Path | None,
+    typer.Option(
+        help="Take boxes from a label map, a DICOM SEG, or a folder with one per image. An .npz may bring its own."
+    ),
+]
+Window = Annotated[
+    str | None,
+    typer.Option(
+        help="For gray of more than 8 bits: abdomen, lung, brain, mediastinum, mr, CENTER,WIDTH; of DICOM also "
+        "header, header:2, header:NAME."
+    ),
+]
+SeriesUID = Annotated[
+    str | None, typer.Option("--series", help="DICOM: the SeriesInstanceUID to take of several.", metavar="UID")
+]
+DicomSeg = Annotated[
+    str | None, typer.Option(help="DICOM: write a SEG too, binary or labelmap; read back before it leaves.")
+]
+Segments = Annotated[
+    Path | None, typer.Option(help="DICOM: a JSON list with label, category and type of each object.", metavar="JSON")
+]
 ProfileName = Annotated[
     str | None,
     typer.Option(

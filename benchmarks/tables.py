@@ -61,7 +61,7 @@ def written_lines(results: Iterable[Written]) -> str:
         if not one.served_by.trained:
             lines.append(f"{one.image}: RANDOM WEIGHTS, this mask means nothing")
         lines.append(f"{one.image}: {_count(one)}, {one.total_ms:.0f} ms")
-        lines += [f"  {path}" for path in (one.overlay, one.labels, one.report, one.segs) if path]
+        lines += [f"  {path}" for path in (one.overlay, one.labels, one.report, one.segs, one.dicom_seg) if path]
     return "\n".join(lines)
 
 

@@ -14,6 +14,13 @@ _EXTRAS = {
     "export": {"torch": "torch", "onnx": "onnx", "onnxscript": "onnxscript", "safetensors": "safetensors"},
     "calibrate": {"onnx": "onnx", "onnxruntime": "onnxruntime"},
     "plot": {"matplotlib": "matplotlib"},
+    "dicom": {
+        "pydicom": "pydicom",
+        "highdicom": "highdicom",
+        "pylibjpeg": "pylibjpeg",
+        "libjpeg": "pylibjpeg-libjpeg",
+        "openjpeg": "pylibjpeg-openjpeg",
+    },
     "baseline": {"skimage": "scikit-image", "cv2": "opencv-python-headless"},
 }
 

@@ -3,6 +3,7 @@
     MedSAMEdgeError
     ├── UsageError            2  the request cannot be meant this way
     │   ├── ImageError           an image that no model should see as it is
+    │   │   └── DicomError           a DICOM file or series that cannot be read as it means itself
     │   ├── BoxError             a box that names no region of its image
     │   └── CaseError            a case folder or a case that cannot be used
     ├── MachineError          3  this machine lacks something
@@ -16,7 +17,8 @@
     ├── ArtefactError         6  an artefact that is incompatible, incomplete or was tampered with
     │   ├── CheckpointError
     │   ├── BundleError
-    │   └── EngineError          an engine that is missing, damaged or of another device
+    │   ├── EngineError          an engine that is missing, damaged or of another device
+    │   └── DicomSegError        a DICOM SEG that does not give back the masks it was made of
     ├── DeviceMemoryError     7
     │   └── WorkspaceError       a limit that was set is too small, not the memory
     └── MeasurementError      8  the measurement itself is invalid or inconclusive
@@ -72,6 +74,10 @@ class UsageError(MedSAMEdgeError):
 
 class ImageError(UsageError):
     """An image whose dtype, shape, size or values the profile does not accept."""
+
+
+class DicomError(ImageError):
+    """A DICOM file or series that is damaged, incomplete, irregular, too large or of an unknown kind."""
 
 
 class BoxError(UsageError):
@@ -136,6 +142,10 @@ class BundleError(ArtefactError):
 
 class EngineError(ArtefactError):
     """An engine that is not here, is damaged, or was built for another device or library."""
+
+
+class DicomSegError(ArtefactError):
+    """A DICOM SEG that, read back, has other voxels, places or references than it was written from."""
 
 
 class DeviceMemoryError(MedSAMEdgeError):

@@ -5,7 +5,7 @@ first. It knows nothing of how a person names boxes on a command line.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,7 +27,10 @@ RESULT_SCHEMA = "medsam-edge/segmented-image/1"
 
 @dataclass(frozen=True)
 class Written:
-    """One segmented image: how many boxes, the labels whose mask is empty, how long, by what, files, window if any."""
+    """One segmented image: how many boxes, the labels whose mask is empty, how long, by what, files, window if any.
+
+    `dicom_seg` is the SEG that this image's masks went into, if one was written.
+    """
 
     image: str
     objects: int
@@ -39,6 +42,7 @@ class Written:
     report: str
     segs: str | None
     window: AppliedWindow | None = None
+    dicom_seg: str | None = None
 
 
 def segment_files(
@@ -97,10 +101,11 @@ def write_results(
     prediction: Prediction,
     out: Path,
     window: AppliedWindow | None = None,
+    details: Mapping[str, object] | None = None,
 ) -> Written:
     """Write the label map, the overlay, the report and, for an .npz, the challenge's `segs` file.
 
-    None is put in place before the bytes of all are on the disk; the report comes last.
+    None is put in place before the bytes of all are on the disk; the report comes last. `details` are added to it.
     """
     labels = label_map(prediction.masks)
     contents = {
@@ -110,7 +115,7 @@ def write_results(
     if path.suffix.lower() == ".npz":
         contents["segs"] = (f"{path.stem}_segs.npz", segs_npz_bytes(labels))
     names = {kind: name for kind, (name, _) in contents.items()}
-    shown = {"window": asdict(window) if window else None}
+    shown = {"window": asdict(window) if window else None, **(details or {})}
     report = json_bytes(_report(path, image, prompts, prediction, labels, names) | shown)
     contents["report"] = (f"{path.stem}_report.json", report)
     make_folder(out)

@@ -97,6 +97,11 @@ def test_what_lands_on_the_device_loads_numpy_only() -> None:
     assert not found & {*HEAVY, "PIL"}
 
 
+def test_dicom_is_told_from_pictures_without_a_dicom_package() -> None:
+    found = loaded_by("from medsam_edge.runtime.dicom import is_dicom; import medsam_edge.benchmarks.segmenting")
+    assert not found & {"pydicom", "highdicom", *(set(HEAVY) - {"rich"})}
+
+
 def test_the_command_line_starts_without_anything_heavy() -> None:
     found = loaded_by("import medsam_edge.cli")
     assert not found & (set(HEAVY) - {"typer", "rich"})
