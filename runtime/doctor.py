@@ -13,6 +13,7 @@ from .machine import memory_gib, processor_features, processor_name
 _EXTRAS = {
     "export": {"torch": "torch", "onnx": "onnx", "onnxscript": "onnxscript", "safetensors": "safetensors"},
     "calibrate": {"onnx": "onnx", "onnxruntime": "onnxruntime"},
+    "volumes": {"nibabel": "nibabel"},
     "baseline": {"skimage": "scikit-image", "cv2": "opencv-python-headless"},
 }
 
