@@ -133,8 +133,12 @@ def _range(volume: Volume) -> tuple[float, float]:
     low, high = math.inf, -math.inf
     for index, plane in enumerate(volume.voxels):
         _check_finite(plane, index)
-        ends = _values(np.array([plane.min(), plane.max()]), volume.rescale)
+        with np.errstate(over="ignore"):
+            ends = _values(np.array([plane.min(), plane.max()]), volume.rescale)
         low, high = min(low, float(ends.min())), max(high, float(ends.max()))
+    if not math.isfinite(high - low):
+        found = f"{low:g} … {high:g} with slope and intercept"
+        raise VolumeError("grey levels that a double can hold", found, "export the volume again")
     return low, high
 
 

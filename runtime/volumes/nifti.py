@@ -69,7 +69,9 @@ def read_nifti(path: Path, modality: str = UNKNOWN) -> Volume:
     """
     with opened(path) as source:
         block, header = _header(source)
-        shape, dtype = _shape(header), np.dtype(header.get_data_dtype())
+        shape = _shape(header)
+        with _nibabels_words():
+            dtype = np.dtype(header.get_data_dtype())
         check_size(shape, dtype)
         with _nibabels_words():
             affine = np.asarray(header.get_best_affine(), np.float64)
@@ -114,7 +116,8 @@ def _nibabels_words() -> Iterator[None]:
     logger = logging.getLogger("nibabel.global")
     before, logger.disabled = logger.disabled, True
     try:
-        yield
+        with np.errstate(all="ignore"):  # what overflows is infinite, and refused as such
+            yield
     except Exception as error:  # its own kinds, and those of struct and numpy
         raise VolumeError("a sound NIfTI header", f"{type(error).__name__}: {error}", _AGAIN) from error
     finally:

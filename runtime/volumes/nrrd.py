@@ -120,7 +120,7 @@ def _shape_and_type(fields: dict[str, str]) -> tuple[tuple[int, ...], np.dtype[n
     if elsewhere := [name for name in _ELSEWHERE if fields.get(name, "0") != "0"]:
         remedy = "save header and voxels as one .nrrd"
         raise VolumeError("voxels right behind the header", f"`{elsewhere[0]}: {fields[elsewhere[0]][:40]}`", remedy)
-    sizes = [int(size) for size in _numbers(fields["sizes"].split(), "sizes")]
+    sizes = [_size(size) for size in _numbers(fields["sizes"].split(), "sizes")]
     if fields["dimension"] != "3" or len(sizes) != 3:
         found = f"dimension {fields['dimension'][:20]}, {len(sizes)} sizes"
         raise VolumeError("a volume of three axes", found, "split it, and pass one volume")
@@ -133,6 +133,12 @@ def _shape_and_type(fields: dict[str, str]) -> tuple[tuple[int, ...], np.dtype[n
             raise VolumeError("`endian: little` or `big`", fields.get("endian", "no such field")[:40], _AGAIN)
         dtype = dtype.newbyteorder(order)  # type: ignore[arg-type]
     return tuple(sizes[::-1]), dtype
+
+
+def _size(number: float) -> int:
+    if not np.isfinite(number) or number != int(number):
+        raise VolumeError("whole sizes", f"{number}", _AGAIN)
+    return int(number)
 
 
 def _decoder(source: Source, fields: dict[str, str]) -> Source:
@@ -155,7 +161,7 @@ def _geometry(fields: dict[str, str]) -> tuple[Affine, str]:
             raise VolumeError("three space directions", f"{len(vectors)}", _AGAIN)
         affine[:3, :3] = np.array(vectors).T
         if "space origin" in fields:
-            affine[:3, 3] = np.array(_vectors(fields["space origin"])).reshape(-1)[:3]
+            affine[:3, 3] = _vectors(fields["space origin"])[0]
         return affine, space
     spacings = list(_numbers(fields.get("spacings", "1 1 1").split(), "spacings"))
     if len(spacings) != 3:

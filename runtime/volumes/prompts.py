@@ -137,14 +137,19 @@ def _check_count(count: int) -> None:
 
 def _tight(label: np.int64, low: AnyArray, high: AnyArray, image_hw: tuple[int, int], convention: Convention) -> Prompt:
     first, last = int(low[0]), int(high[0])
+    box = _with_area(low, high, image_hw)
+    return Prompt(box, convention.middle_of(first, last), first, last, int(label))
+
+
+def _with_area(low: AnyArray, high: AnyArray, image_hw: tuple[int, int]) -> tuple[float, float, float, float]:
+    """The box of (slice, row, column) corners; one pixel wide it has no area, and is widened as those of images are."""
     sides = []
-    for axis, size in ((2, image_hw[1]), (1, image_hw[0])):  # x, then y; one pixel wide has no area, so it is widened
-        least, most = int(low[axis]), int(high[axis])
-        thin_at_edge = least == most == size - 1 and size > 1
+    for axis, size in ((2, image_hw[1]), (1, image_hw[0])):  # x, then y
+        least, most = float(low[axis]), float(high[axis])
+        thin_at_edge = least == most >= size - 1 and size > 1
         sides.append((least - thin_at_edge, most + (least == most and not thin_at_edge)))
     (x_min, x_max), (y_min, y_max) = sides
-    box = (float(x_min), float(y_min), float(x_max), float(y_max))
-    return Prompt(box, convention.middle_of(first, last), first, last, int(label))
+    return x_min, y_min, x_max, y_max
 
 
 def _extents(view: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]:
@@ -170,39 +175,37 @@ def _extents(view: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]:
 def _prompt(
     box: VolumeBox, number: int, shape: tuple[int, int, int], slicing: Slicing, convention: Convention
 ) -> Prompt:
-    view_shape = tuple(np.array(shape)[list(slicing.axes)].tolist())
+    depth, height, width = (shape[axis] for axis in slicing.axes)
     if box.on_slice is not None:
-        corners, first, last, start = box.corners, 0, view_shape[0] - 1, box.on_slice
-        if not 0 <= start <= last:
-            found = f"slice {start} for box {number}"
-            raise BoxError(f"a slice from 0 to {last}", found, "count slices from 0, as they are cut")
-    else:
-        low, high = _whole_slices(box.corners, number, shape, convention)
-        low, high = slicing.box_in_view(low, high, shape)
-        # A corner may lie on the far edge, one past the last index; turned round, that is one before the first.
-        low = np.maximum(low, 0)
-        first, last = math.floor(low[0]), min(math.ceil(high[0]), view_shape[0] - 1)
-        corners, start = (low[2], low[1], high[2], high[1]), convention.middle_of(first, last)
+        if not 0 <= box.on_slice < depth:
+            found = f"slice {box.on_slice} for box {number}"
+            raise BoxError(f"a slice from 0 to {depth - 1}", found, "count slices from 0, as they are cut")
+        return Prompt(_checked(box.corners, number, (height, width)), box.on_slice, 0, depth - 1)
+    x_min, y_min, x_max, y_max = _checked(box.corners[:2] + box.corners[3:5], number, shape[1:])
+    z_min, z_max = _whole_slices(box.corners[2], box.corners[5], number, shape[0], convention)
+    low, high = slicing.box_in_view(np.array([z_min, y_min, x_min]), np.array([z_max, y_max, x_max]), shape)
+    # A corner may lie on the far edge, one past the last index; turned round, that is one before the first.
+    low, first, last = np.maximum(low, 0), math.floor(max(low[0], 0)), min(math.ceil(high[0]), depth - 1)
+    return Prompt(_with_area(low, high, (height, width)), convention.middle_of(first, last), first, last)
+
+
+def _checked(corners: tuple[float, ...], number: int, image_hw: tuple[int, int]) -> tuple[float, float, float, float]:
     try:
-        (checked,) = check_boxes([corners], (view_shape[1], view_shape[2]))
+        ((x_min, y_min, x_max, y_max),) = check_boxes([corners], image_hw).tolist()
     except BoxError as error:
         raise BoxError(error.expected, f"{error.found}, for box {number}", error.remedy) from error
-    x_min, y_min, x_max, y_max = (float(side) for side in checked)
-    return Prompt((x_min, y_min, x_max, y_max), start, first, last)
+    return x_min, y_min, x_max, y_max
 
 
-def _whole_slices(
-    corners: tuple[float, ...], number: int, shape: tuple[int, int, int], convention: Convention
-) -> tuple[AnyArray, AnyArray]:
-    """Smallest and largest index along D, H, W, both inclusive, of a box that has whole slices inside the volume."""
-    x_min, y_min, z_min, x_max, y_max, z_max = corners
-    whole = z_min == int(z_min) and z_max == int(z_max)
+def _whole_slices(z_min: float, z_max: float, number: int, depth: int, convention: Convention) -> tuple[int, int]:
+    """First and last slice of a box that has whole slices inside the volume."""
+    whole = all(math.isfinite(one) and one == int(one) for one in (z_min, z_max))
     last = convention.last_of(int(z_max)) if whole else -1
-    if not whole or not 0 <= z_min <= last < shape[0]:
+    if not whole or not 0 <= z_min <= last < depth:
         meaning = "inclusive" if convention.z_max_inclusive else "exclusive"
         raise BoxError(
-            f"whole slices z_min to z_max from 0 to {shape[0] - 1} ({convention.name}: z_max is {meaning})",
+            f"whole slices z_min to z_max from 0 to {depth - 1} ({convention.name}: z_max is {meaning})",
             f"z {z_min:g} to {z_max:g} of box {number}",
             "give slices of this volume, counted from 0",
         )
-    return np.array([z_min, y_min, x_min]), np.array([last, y_max, x_max])
+    return int(z_min), last
