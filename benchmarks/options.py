@@ -17,7 +17,7 @@ Backends = Annotated[
 ]
 Boxes = Annotated[
     list[str] | None,
-    typer.Option("--box", help="x_min,y_min,x_max,y_max in pixels; of a DICOM series with @SLICE. Repeat for more."),
+    typer.Option("--box", help="x_min,y_min,x_max,y_max in pixels; of a volume with z_min, z_max, or @SLICE. Repeat."),
 ]
 BoxesFrom = Annotated[
     Path | None,
@@ -125,3 +125,19 @@ Against = Annotated[
     list[Path] | None,
     typer.Option(help="Another bundle of the same checkpoint and profile; repeat for more.", metavar="BUNDLE"),
 ]
+Slicing = Annotated[
+    str,
+    typer.Option(
+        "--slices", help="Of a volume: acquisition (as stored), axial, coronal or sagittal.", metavar="SLICES"
+    ),
+]
+Convention = Annotated[
+    str | None,
+    typer.Option(help="What 3D boxes mean: litemedsam, daft or medficientsam. Default: the profile's."),
+]
+AfterEmpty = Annotated[
+    str, typer.Option(help="Behind a slice without a mask: stop, or first-box, as the published loops do.")
+]
+Modality = Annotated[str | None, typer.Option(help="Of a volume, for its window: CT, MR or PET.")]
+Levels = Annotated[str, typer.Option(help="Whose grey levels a window spreads: volume or slice.")]
+Resume = Annotated[bool, typer.Option(help="Keep a journal beside the results of a volume, and go on from it.")]

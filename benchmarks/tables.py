@@ -16,6 +16,7 @@ from ..runtime.parity import Check, Group
 from ..runtime.profile import Profile
 from ..runtime.segmentation import Written
 from ..runtime.stored import BundleState
+from ..runtime.volumes.files import WrittenVolume
 from .bench_tables import latency_table
 from .calibration_tables import calibration_tables
 from .latency import served
@@ -54,18 +55,34 @@ def verify_tables(report: VerifyReport) -> RenderableType:
     return Stack(*parts)
 
 
-def written_lines(results: Iterable[Written]) -> str:
+def written_lines(results: Iterable[Written | WrittenVolume]) -> str:
     """Show what `segment` wrote: a line about each image, a line for each file, never broken inside a path."""
     lines = []
     for one in results:
+        name, files = _name_and_files(one)
         if not one.served_by.trained:
-            lines.append(f"{one.image}: RANDOM WEIGHTS, this mask means nothing")
-        lines.append(f"{one.image}: {_count(one)}, {one.total_ms:.0f} ms")
-        lines += [f"  {path}" for path in (one.overlay, one.labels, one.report, one.segs, one.dicom_seg) if path]
+            lines.append(f"{name}: RANDOM WEIGHTS, this mask means nothing")
+        lines.append(f"{name}: {_count(one)}, {one.total_ms:.0f} ms")
+        if isinstance(one, WrittenVolume):
+            lines.append(f"  {_how(one)}")
+        lines += [f"  {path}" for path in files if path]
     return "\n".join(lines)
 
 
-def _count(one: Written) -> str:
+def _name_and_files(one: Written | WrittenVolume) -> tuple[str, tuple[str | None, ...]]:
+    if isinstance(one, WrittenVolume):
+        return one.volume, (one.overlay, one.labels, one.report)
+    return one.image, (one.overlay, one.labels, one.report, one.segs, one.dicom_seg)
+
+
+def _how(one: WrittenVolume) -> str:
+    """What was decided for a volume, that a person may want otherwise."""
+    window = f", window {one.window.name}: {one.window.low:g} to {one.window.high:g}" if one.window else ""
+    resumed = f", {one.visits_resumed} visits taken up from a journal" if one.visits_resumed else ""
+    return f"{one.slicing} slices, {one.slices_encoded} encoded, boxes as {one.convention}{window}{resumed}"
+
+
+def _count(one: Written | WrittenVolume) -> str:
     boxes = "1 box" if one.objects == 1 else f"{one.objects} boxes"
     if not one.empty:
         return boxes

@@ -21,6 +21,7 @@ _EXTRAS = {
         "libjpeg": "pylibjpeg-libjpeg",
         "openjpeg": "pylibjpeg-openjpeg",
     },
+    "volumes": {"nibabel": "nibabel"},
     "baseline": {"skimage": "scikit-image", "cv2": "opencv-python-headless"},
 }
 

@@ -6,6 +6,7 @@ Knows nothing about files.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -36,13 +37,14 @@ FILL, BOX = 0.28, 0.7  # opacities
 Canvas = npt.NDArray[np.float32]
 
 
-def overlay(image: Image, masks: Masks, boxes: Boxes) -> Image:
+def overlay(image: Image, masks: Masks, boxes: Boxes, colours: Sequence[int] | None = None) -> Image:
     """Draw each mask as a translucent area with a crisp contour, and each box as a thin outline.
 
     Args:
         image: uint8 `(H, W, 3)`.
         masks: bool `(N, H, W)`; an empty one shows only its box.
         boxes: float32 `(N, 4)` in pixels of `image`, inclusive corners.
+        colours: An index of `PALETTE` for each, from `colours_of`; None chooses them from the boxes.
 
     Returns:
         uint8 `(kH, kW, 3)`: a small image is enlarged by a whole number k (a crowded one more).
@@ -59,10 +61,10 @@ def overlay(image: Image, masks: Masks, boxes: Boxes) -> Image:
     side = SIDE if len(masks) <= CROWD else CROWDED_SIDE
     scale = min(MAX_SCALE, math.ceil(side / max(image.shape[:2])))
     canvas = _enlarge(image, scale)
-    colours = PALETTE[_colour_indices(boxes)]
-    for mask, colour in zip(masks, colours, strict=True):
+    chosen = PALETTE[list(colours) if colours is not None else colours_of(boxes)]
+    for mask, colour in zip(masks, chosen, strict=True):
         _draw_mask(canvas, mask, colour, scale)
-    for box, colour in zip(boxes, colours, strict=True):
+    for box, colour in zip(boxes, chosen, strict=True):
         _draw_box(canvas, box, colour, scale)
     return np.rint(canvas).astype(np.uint8)
 
@@ -74,7 +76,7 @@ def _enlarge(image: Image, scale: int) -> Canvas:
     return np.asarray(enlarged).astype(np.float32)
 
 
-def _colour_indices(boxes: Boxes) -> list[int]:
+def colours_of(boxes: Boxes) -> list[int]:
     """Give each box the colour whose nearest earlier use is farthest away; unused colours first."""
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     distances = np.full((len(boxes), len(PALETTE)), np.inf)  # from each box to the nearest one of each colour

@@ -5,7 +5,9 @@
     │   ├── ImageError           an image that no model should see as it is
     │   │   └── DicomError           a DICOM file or series that cannot be read as it means itself
     │   ├── BoxError             a box that names no region of its image
-    │   └── CaseError            a case folder or a case that cannot be used
+    │   ├── CaseError            a case folder or a case that cannot be used
+    │   ├── VolumeError          a volume that cannot be read, or that no model should see as it is
+    │   └── CancelledError       the caller asked for the work to stop
     ├── MachineError          3  this machine lacks something
     │   ├── MissingExtraError    a Python package that an extra installs
     │   ├── DriverError          no NVIDIA driver or GPU that answers
@@ -86,6 +88,14 @@ class BoxError(UsageError):
 
 class CaseError(UsageError):
     """A case (image, boxes, reference masks) that cannot be read or used."""
+
+
+class VolumeError(UsageError):
+    """A volume whose file, axes, values or geometry cannot be used."""
+
+
+class CancelledError(UsageError):
+    """The caller asked for the work to stop; no result was written."""
 
 
 class MachineError(MedSAMEdgeError):
