@@ -73,16 +73,19 @@ class Int8Graphs:
 
     def graph(self, recipe: Recipe, kept_float: frozenset[str] = frozenset()) -> bytes:
         """Return the ONNX file with all blocks in int8 but some."""
-        model, statistics = self._balanced if recipe.balance else (self.model, self._statistics)
-        scales = {
-            layer.name: scale_of(METHODS[recipe.method](statistics[layer.input]))
-            for layer in quantisable(model)
-            if layer.block not in kept_float
-        }
-        made = quantised(model, scales)
+        made = quantised(*self.scaled(recipe, kept_float))
         onnx.checker.check_model(made)
         data: bytes = made.SerializeToString(deterministic=True)
         return data
+
+    def scaled(
+        self, recipe: Recipe, kept_float: frozenset[str] = frozenset()
+    ) -> tuple[onnx.ModelProto, dict[str, float]]:
+        """Return the float graph that a recipe quantises, and the scales of the layers outside some blocks."""
+        model, statistics = self._balanced if recipe.balance else (self.model, self._statistics)
+        layers = [layer for layer in quantisable(model) if layer.block not in kept_float]
+        method = METHODS[recipe.method]
+        return model, {layer.name: scale_of(method(statistics[layer.input])) for layer in layers}
 
     @cached_property
     def _statistics(self) -> dict[str, Statistics]:
@@ -108,7 +111,7 @@ class Int8Graphs:
         self, model: onnx.ModelProto, form: str, tensors: Sequence[str], refs: Sequence[CaseRef]
     ) -> dict[str, Statistics]:
         pixels = sha256(" ".join(ref.pixel_sha256 for ref in refs).encode("ascii")).hexdigest()
-        feeds = _Feeds(self.profile, refs)
+        feeds = EncoderFeeds(self.profile, refs)
         entry = self.journal.once(
             f"ranges {form} {pixels}", lambda: Entry(arrays=to_arrays(observed(model, tensors, feeds)))
         )
@@ -116,8 +119,13 @@ class Int8Graphs:
 
 
 @dataclass(frozen=True)
-class _Feeds:
-    """Encoder inputs, made anew each time that they are gone through."""
+class EncoderFeeds:
+    """Encoder inputs, made anew each time that they are gone through.
+
+    Attributes:
+        profile: What images are prepared by.
+        refs: Where the images are.
+    """
 
     profile: Profile
     refs: Sequence[CaseRef]

@@ -48,7 +48,7 @@ def quantised(model: onnx.ModelProto, scales: Mapping[str, float]) -> onnx.Model
     made.graph.node.extend(nodes)
     made.graph.initializer.extend(writer.constants)
     drop_unread_constants(made)
-    _raise_opset(made, {writer.index.array(layer.weight).dtype for layer in layers.values()})
+    raise_opset(made, {writer.index.array(layer.weight).dtype for layer in layers.values()})
     return made
 
 
@@ -68,7 +68,12 @@ def _chosen(model: onnx.ModelProto, scales: Mapping[str, float]) -> list[Layer]:
     return [layers[name] for name in scales]
 
 
-def _raise_opset(model: onnx.ModelProto, dtypes: set[np.dtype[np.generic]]) -> None:
+def raise_opset(model: onnx.ModelProto, dtypes: set[np.dtype[np.generic]]) -> None:
+    """Raise the opset, in place, to what scales of these types need.
+
+    Raises:
+        UsageError: It is older or newer than `OPSETS` allow.
+    """
     [opset] = [one for one in model.opset_import if one.domain in ("", "ai.onnx")]
     for dtype in dtypes:
         least, most = OPSETS[dtype]
