@@ -10,10 +10,11 @@ from medsam_edge.calibration.case_set import CaseSet
 from medsam_edge.calibration.emulation import rounded
 from medsam_edge.calibration.half import halved
 from medsam_edge.calibration.half_graphs import HalfGraphs
-from medsam_edge.calibration.int8_graphs import CHUNK, Int8Graphs, Recipe
+from medsam_edge.calibration.int8_graphs import CHUNK, EncoderFeeds, Int8Graphs, Recipe
 from medsam_edge.calibration.islands import float32_nodes
 from medsam_edge.calibration.layers import quantisable
 from medsam_edge.calibration.lint import lint
+from medsam_edge.calibration.peaks import peaks
 from medsam_edge.calibration.tensorrt_graphs import LEAST_SCALE, TensorRtGraphs
 from medsam_edge.calibration.three_sets import Counts, Sources, three_sets
 from medsam_edge.calibration.work import Journal
@@ -74,9 +75,12 @@ def test_values_beyond_float16_are_islands_from_the_start(
     assert {types[layer.weight] for layer in inside} == {TensorProto.FLOAT16}, "the residual alone stays float32"
 
 
-def test_what_was_watched_is_not_watched_again(encoder: Encoder, half: Half, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_watched_is_not_watched_again(
+    encoder: Encoder, half: Half, cases: CaseSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = encoder("vit", "concat")
     before = half(model).peaks
+    assert before == peaks(model, EncoderFeeds(medsam(64), cases.refs)), "in chunks as in one run"
     monkeypatch.setattr("medsam_edge.calibration.half_graphs.peaks", None)
     assert half(model).peaks == before
 

@@ -24,6 +24,10 @@ def test_a_nodes_block_is_that_of_the_layers_around_it(encoder: Encoder, family:
     found = {node.output[0]: block for node, block in zip(model.graph.node, blocks, strict=True)}
     assert {name: found[name] for name in layers} == layers
     assert blocks == tuple(sorted(blocks, key=list(dict.fromkeys(blocks)).index))  # one run of nodes each
+    norms = [
+        (block, node.input[1]) for node, block in zip(model.graph.node, blocks, strict=True) if "Norm" in node.op_type
+    ]
+    assert all(f".{block}." in name for block, name in norms)
     assert not {"Conv", "MatMul", "LayerNormalization"} & {
         node.op_type for node, block in zip(model.graph.node, blocks, strict=True) if not block
     }
