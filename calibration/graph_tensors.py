@@ -57,6 +57,25 @@ def tensor_shapes(model: onnx.ModelProto, names: Iterable[str]) -> dict[str, tup
     return {name: shapes.get(name, ()) for name in wanted}
 
 
+def tensor_types(model: onnx.ModelProto) -> dict[str, int]:
+    """Return the element type of each tensor that the graph takes, holds or makes.
+
+    Raises:
+        UsageError: The type of a tensor cannot be inferred: it comes from an operator that ONNX does not know.
+    """
+    graph = onnx.shape_inference.infer_shapes(_without_weights(model)).graph
+    values = (*graph.input, *graph.output, *graph.value_info)
+    found = {value.name: int(value.type.tensor_type.elem_type) for value in values}
+    found |= {weight.name: int(weight.data_type) for weight in model.graph.initializer}
+    for node in model.graph.node:
+        for name in node.output:
+            if name and not found.get(name):
+                raise UsageError(
+                    "operators of ONNX's own set", f"{node.op_type}, which makes {name}", "export it again"
+                )
+    return found
+
+
 def _shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
     values = [*graph.input, *graph.output, *graph.value_info]
     return {

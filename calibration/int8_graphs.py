@@ -85,27 +85,25 @@ class Int8Graphs:
 
     def graph(self, recipe: Recipe, kept_float: frozenset[str] = frozenset()) -> bytes:
         """Return the ONNX file with all blocks in int8 but some."""
-        scales, factors = self._scales(recipe, kept_float), self._factors(recipe, kept_float)
-        made = quantised(self._form(recipe)[0], scales, factors, self.style)
+        model, scales = self.scaled(recipe, kept_float)
+        made = quantised(model, scales, self._factors(recipe, kept_float), self.style)
         onnx.checker.check_model(made)
         data: bytes = made.SerializeToString(deterministic=True)
         return data
 
     def decisions(self, recipe: Recipe, kept_float: frozenset[str]) -> tuple[LayerDecision, ...]:
         """Tell what `graph` made of each layer, in the graph's order."""
-        scales = self._scales(recipe, kept_float)
+        scales = self.scaled(recipe, kept_float)[1]
         return tuple(LayerDecision(layer.name, layer.block, scales.get(layer.name)) for layer in self.layers)
 
-    def _scales(self, recipe: Recipe, kept_float: frozenset[str]) -> dict[str, float]:
-        model, statistics = self._form(recipe)
-        return {
-            layer.name: scale_of(METHODS[recipe.method](statistics[layer.input]))
-            for layer in quantisable(model)
-            if layer.block not in kept_float
-        }
-
-    def _form(self, recipe: Recipe) -> tuple[onnx.ModelProto, dict[str, Statistics]]:
-        return self._balanced if recipe.balance else (self.model, self._statistics)
+    def scaled(
+        self, recipe: Recipe, kept_float: frozenset[str] = frozenset()
+    ) -> tuple[onnx.ModelProto, dict[str, float]]:
+        """Return the float graph that a recipe quantises, and the scales of the layers outside some blocks."""
+        model, statistics = self._balanced if recipe.balance else (self.model, self._statistics)
+        layers = [layer for layer in quantisable(model) if layer.block not in kept_float]
+        method = METHODS[recipe.method]
+        return model, {layer.name: scale_of(method(statistics[layer.input])) for layer in layers}
 
     def _factors(self, recipe: Recipe, kept_float: frozenset[str]) -> dict[str, Factors]:
         """Balancing leaves queries, keys and values as they are, so the statistics are those of the graph as it is."""
@@ -151,7 +149,7 @@ class Int8Graphs:
         self, model: onnx.ModelProto, form: str, tensors: Sequence[str], refs: Sequence[CaseRef]
     ) -> dict[str, Statistics]:
         pixels = sha256(" ".join(ref.pixel_sha256 for ref in refs).encode("ascii")).hexdigest()
-        feeds = _Feeds(self.profile, refs)
+        feeds = EncoderFeeds(self.profile, refs)
         entry = self.journal.once(
             f"ranges {form} {pixels}", lambda: Entry(arrays=to_arrays(observed(model, tensors, feeds)))
         )
@@ -175,8 +173,13 @@ def _with_peaks(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelPro
 
 
 @dataclass(frozen=True)
-class _Feeds:
-    """Encoder inputs, made anew each time that they are gone through."""
+class EncoderFeeds:
+    """Encoder inputs, made anew each time that they are gone through.
+
+    Attributes:
+        profile: What images are prepared by.
+        refs: Where the images are.
+    """
 
     profile: Profile
     refs: Sequence[CaseRef]

@@ -133,5 +133,25 @@ def _block(name: str) -> str:
     return match[0] if match else name
 
 
+def node_blocks(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Return the block of each node, in the graph's order; "" before the first block that has layers.
+
+    Most nodes have no parameter of their own. They belong to the block of the last parameter that tells one: graphs
+    are in the order in which the network computes.
+    """
+    index, layers = GraphIndex(model), {layer.output: layer.block for layer in quantisable(model)}
+    known, current, found = set(layers.values()), "", []
+    for node in model.graph.node:
+        own = (_block(_short(name)) for name in _told(index, node))
+        current = next((block for block in own if block in known), current)
+        found.append(layers.get(node.output[0], current))
+    return tuple(found)
+
+
+def _told(index: GraphIndex, node: onnx.NodeProto) -> Iterator[str]:
+    """Yield the node's parameters that are no other node's as well."""
+    return (name for name in node.input if name in index.constants and index.only_reader(name) is not None)
+
+
 def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:
     return next((int(helper.get_attribute_value(one)) for one in node.attribute if one.name == name), default)

@@ -75,7 +75,7 @@ def quantised(
     made.graph.node.extend(nodes)
     made.graph.initializer.extend(writer.constants)
     drop_unread_constants(made)
-    _raise_opset(made, {writer.index.array(layer.weight).dtype for layer in layers.values()})
+    raise_opset(made, {writer.index.array(layer.weight).dtype for layer in layers.values()})
     return made
 
 
@@ -103,7 +103,12 @@ def _products(model: onnx.ModelProto, attention: Mapping[str, Factors]) -> dict[
     return {name: (found[name], factors) for name, factors in attention.items()}
 
 
-def _raise_opset(model: onnx.ModelProto, dtypes: set[np.dtype[np.generic]]) -> None:
+def raise_opset(model: onnx.ModelProto, dtypes: set[np.dtype[np.generic]]) -> None:
+    """Raise the opset, in place, to what scales of these types need.
+
+    Raises:
+        UsageError: It is older or newer than `OPSETS` allow.
+    """
     [opset] = [one for one in model.opset_import if one.domain in ("", "ai.onnx")]
     for dtype in dtypes:
         least, most = OPSETS[dtype]

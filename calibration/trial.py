@@ -23,6 +23,9 @@ from .opened import opened
 from .scores import MaskScore
 from .work import Entry, Journal
 
+# Opens an encoder's file, or with None the bundle's own, beside the bundle's decoder.
+Opener = Callable[[Bundle, BackendChoice, "bytes | None"], AbstractContextManager[Predictor]]
+
 
 @dataclass(frozen=True, eq=False)
 class Trial:
@@ -33,12 +36,15 @@ class Trial:
         journal: Where results are kept.
         seed: What prompts are drawn with.
         progress: Told what is done, how many cases of it, and of how many.
+        opener: Opens what is tried; None is `opened`, and `emulation.emulated` is for a target that is not this
+            machine. Results of two openers are not kept apart: each needs a journal of its own key.
     """
 
     bundle: Bundle
     journal: Journal
     seed: int
     progress: Progress
+    opener: Opener | None = None
 
     def scores(self, cases: CaseSet, choice: BackendChoice, encoder: bytes | None = None) -> tuple[MaskScore, ...]:
         """Score every mask of a candidate.
@@ -53,7 +59,7 @@ class Trial:
         """
         name = sha256(encoder).hexdigest() if encoder is not None else entry_of(self.bundle, "encoder", choice).sha256
         found: list[MaskScore] = []
-        with _lazily(opened(self.bundle, choice, encoder)) as candidate:
+        with _lazily((self.opener or opened)(self.bundle, choice, encoder)) as candidate:
             for done, ref in enumerate(cases.refs):
                 self.progress(f"{choice} on {ref.id}", done, len(cases))
                 entry = self.journal.once(f"scores {name} {choice} {_key(ref)}", partial(self._scored, candidate, ref))
@@ -62,7 +68,7 @@ class Trial:
 
     def answers(self, cases: CaseSet, choice: BackendChoice) -> None:
         """Have the float32 graph answer every case, which `scores` compares with."""
-        with _lazily(opened(self.bundle, choice, None)) as predictor:
+        with _lazily((self.opener or opened)(self.bundle, choice, None)) as predictor:
             for done, ref in enumerate(cases.refs):
                 self.progress(f"float32 on {ref.id}", done, len(cases))
                 self.journal.once(_float32(ref), partial(self._answered, predictor, ref))

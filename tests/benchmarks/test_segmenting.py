@@ -7,7 +7,7 @@ from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
-from medsam_edge.benchmarks.segmenting import Wanted, parsed
+from medsam_edge.benchmarks.segmenting import Wanted, ready
 from medsam_edge.runtime.errors import BoxError, ExitCode, UsageError
 from medsam_edge.runtime.outputs import write_png
 
@@ -72,10 +72,10 @@ def test_what_cannot_be_meant_is_one_line_and_writes_nothing(
 
 
 def test_boxes_are_parsed_as_each_kind_wants_them(volume: Path, image: Path, tmp_path: Path) -> None:
-    assert parsed(Wanted((volume,), tmp_path, ("1,2,3,4,5,6",))).boxes == ()
-    assert parsed(Wanted((image,), tmp_path, ("1,2,3,4",))).request.boxes == ()
-    for paths in ((volume, image), (volume,)):
+    ready(Wanted((volume,), tmp_path, ("1,2,3,4,5,6",)), tmp_path)
+    ready(Wanted((image,), tmp_path, ("1,2,3,4",)), tmp_path)
+    for paths, box in (((volume, image), "1,2,3,4"), ((volume,), "1,2,3,4"), ((image,), "1,2,3,4,5,6")):
         with pytest.raises(BoxError):
-            parsed(Wanted(paths, tmp_path, ("1,2,3,4",)))
+            ready(Wanted(paths, tmp_path, (box,)), tmp_path)
     with pytest.raises(UsageError):
-        parsed(Wanted((volume,), tmp_path, window="sideways"))
+        ready(Wanted((volume,), tmp_path, window="sideways"), tmp_path)

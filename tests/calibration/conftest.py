@@ -162,6 +162,18 @@ def int8_encoder(peak_scales: Callable[[onnx.ModelProto], dict[str, float]]) -> 
     return made
 
 
+@pytest.fixture(scope="session")
+def large_residual() -> onnx.ModelProto:
+    """The ViT's encoder with 100,000 in one channel of its residual, from the first block to the neck."""
+    made = onnx.ModelProto()
+    made.CopyFrom(encoder_of("vit", "concat"))
+    places = next(one for one in made.graph.initializer if one.name.endswith("places"))
+    values = numpy_helper.to_array(places).copy()
+    values[..., 3] += 1e5
+    places.CopyFrom(numpy_helper.from_array(values, places.name))
+    return made
+
+
 @pytest.fixture
 def ref() -> MakeRef:
     def make(
