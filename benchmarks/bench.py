@@ -44,6 +44,7 @@ def bench(
     source: str | None = None,
     against: Sequence[Bundle] = (),
     progress: Progress = lambda _what, _done, _all: None,
+    engines: Path | None = None,
 ) -> BenchReport:
     """Measure a bundle's backends against each other, and against what they are meant to replace.
 
@@ -55,6 +56,7 @@ def bench(
         source: The checkpoint for it, where the bundle's weights are not known otherwise.
         against: Other bundles of the same checkpoint and profile, whose backends take part.
         progress: Told what goes on, the rounds done and how many there are.
+        engines: The folder of this device's TensorRT engines, where it is not the usual one.
 
     Raises:
         UsageError: If the checkpoint or a bundle does not fit the first bundle.
@@ -64,7 +66,8 @@ def bench(
     """
     golden = golden_of(bundle)
     operations, notes = _counted(bundle.manifest.model) if plan.machine else (None, ())
-    candidates = [*bundle_candidates(bundle, backends), *against_candidates(bundle, against, backends)]
+    own = bundle_candidates(bundle, backends, engines=engines)
+    candidates = [*own, *against_candidates(bundle, against, backends)]
     with temporary_folder() as folder:
         candidates += _baselines(folder, bundle, baseline, source, progress)
         samples = str(write_samples(folder / "samples.npz", golden))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from ..runtime.backends.base import TENSORRT
 from ..runtime.bundle import Bundle
 from ..runtime.errors import UsageError
 from .worker.messages import Opening
@@ -48,12 +49,19 @@ class Candidate:
     env: Mapping[str, str] = field(default_factory=dict)
 
 
-def bundle_candidates(bundle: Bundle, backends: Sequence[str], label: str = "") -> list[Candidate]:
-    """Return one candidate for each backend; a label marks them as another bundle's."""
+def bundle_candidates(
+    bundle: Bundle, backends: Sequence[str], label: str = "", engines: Path | None = None
+) -> list[Candidate]:
+    """Return one candidate for each backend; a label marks them as another bundle's.
+
+    The folder of engines goes to TensorRT only: what other backends keep there would make their start look faster.
+    """
     role = Role.AGAINST if label else Role.OWN
     root = str(bundle.root)
     shorts = {name: (f"{label} {name}" if len(backends) > 1 else label) if label else name for name in backends}
-    return [Candidate(label, shorts[name], role, root, Opening("bundle", root, name)) for name in backends]
+    states = {name: str(engines or "") if name.partition(":")[0] in TENSORRT else "" for name in backends}
+    openings = {name: Opening("bundle", root, name, state=states[name]) for name in backends}
+    return [Candidate(label, shorts[name], role, root, openings[name]) for name in backends]
 
 
 def against_candidates(bundle: Bundle, others: Sequence[Bundle], backends: Sequence[str]) -> list[Candidate]:

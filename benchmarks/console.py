@@ -27,7 +27,7 @@ from ..runtime.state import CacheStatus
 Report = Callable[[str, int, int], None]
 Say = Callable[[str], None]
 # Of those verbs whose JSON has changed its shape since the first version.
-_VERSIONS = {"bench": 2, "demo": 2}
+_VERSIONS = {"bench": 2, "demo": 2, "doctor": 2}
 
 
 def show(verb: str, result: object, as_json: bool, tables: Callable[[], RenderableType]) -> None:

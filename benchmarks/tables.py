@@ -19,6 +19,7 @@ from ..runtime.stored import BundleState
 from ..runtime.volumes.files import WrittenVolume
 from .bench_tables import latency_table
 from .calibration_tables import calibration_tables
+from .jetson_tables import jetson_tables
 from .latency import served
 from .table_parts import table
 from .verification import BackendReport, TaskGroup, VerifyReport
@@ -127,6 +128,8 @@ def doctor_tables(found: Diagnosis) -> RenderableType:
         f"{found.system}, Python {found.python}"
     )
     made = table("What is here", "", "found", "to install it")
+    driver = f"{found.gpu.name}, compute {found.gpu.capability}, CUDA {found.gpu.driver}" if found.gpu else found.no_gpu
+    made.add_row("driver", one_line(driver) or "-", "")
     for backend in found.backends:
         here = f"{backend.version}: {', '.join(backend.devices)}" if backend.version else "-"
         made.add_row(f"backend {backend.name}", here, backend.missing or "")
@@ -135,7 +138,7 @@ def doctor_tables(found: Diagnosis) -> RenderableType:
     remedies = [backend.missing or "" for backend in found.backends] + [extra.missing or "" for extra in found.extras]
     # A command in two halves cannot be copied; why a backend is broken may be long, and has to wrap.
     made.columns[-1].no_wrap = max(map(len, remedies), default=0) <= _COMMAND_WIDTH
-    return Stack(head, made)
+    return Stack(head, made, *([jetson_tables(found.jetson)] if found.jetson else []))
 
 
 def _checks_table(title: str, checks: Iterable[Check], gating: bool) -> Table:

@@ -19,7 +19,6 @@ from .int8_graphs import CHUNK, EncoderFeeds
 from .islands import float32_nodes
 from .layers import node_blocks, quantisable
 from .peaks import peaks, too_large
-from .trial import Progress
 from .work import Entry, Journal
 
 

@@ -21,7 +21,7 @@ from medsam_edge.runtime.outputs import write_png
 ROOT = Path(__file__).parents[1]
 Cli = Callable[..., CompletedProcess[str]]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-VERBS = ("export", "quantize", "build", "segment", "verify", "bench", "inspect", "doctor", "demo")
+VERBS = ("export", "quantize", "build", "segment", "verify", "bench", "accept", "inspect", "doctor", "demo")
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ def test_json_is_one_document_with_the_verbs_schema(
     done = cli(verb, *(places.get(word, word) for word in words), "--json")
     document = json.loads(done.stdout)
     assert (done.returncode, done.stderr) == (0, "")
-    assert document["schema"] == f"medsam-edge/{verb}/{2 if verb == 'bench' else 1}"
+    assert document["schema"] == f"medsam-edge/{verb}/{2 if verb in ('bench', 'doctor') else 1}"
     assert document[key]
 
 

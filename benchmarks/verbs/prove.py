@@ -81,6 +81,41 @@ def bench(
 
 
 @app.command()
+def accept(
+    bundle: Bundle,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--backend", help="As for `verify`, or tensorrt. Default: all here, and tensorrt where it can run."
+        ),
+    ] = None,
+    state: State = None,
+    out: Annotated[Path, typer.Option(help="Folder for acceptance.json and acceptance.md.")] = Path("acceptance"),
+    rounds: options.Rounds = "auto",  # type: ignore[assignment] # parsed like what a person types
+    signed_by: Annotated[str, typer.Option("--by", help="Who signs the record; stands in it as typed.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Try a bundle on the device that will run it, and write one record: passed or failed, backend by backend.
+
+    Builds the TensorRT engines that are missing, draws the bundle's golden cases, measures. Needs no PyTorch
+    and no ONNX. A backend that was named and cannot run is a failure; else it is written down as not run.
+
+    Example: medsam-edge accept vitb.bundle --backend tensorrt --by "A. Person"
+    """
+    from ..acceptance_page import accept_tables
+    from ..accepting import Terms
+    from ..accepting import accept as run
+    from ..console import progress, say, show
+
+    terms = Terms(backend, state, rounds or None, signed_by)
+    with progress("accepting") as report:
+        result = run(bundle, out, terms, report, say)
+    show("accept", result, as_json, lambda: accept_tables(result))
+    if result.record.exit_code:
+        raise typer.Exit(result.record.exit_code)
+
+
+@app.command()
 def inspect(bundle: Bundle, state: State = None, as_json: AsJson = False) -> None:
     """Check every hash of a bundle and show what is in it, with what `quantize` decided and why.
 
@@ -103,12 +138,25 @@ def inspect(bundle: Bundle, state: State = None, as_json: AsJson = False) -> Non
 
 
 @app.command()
-def doctor(as_json: AsJson = False) -> None:
-    """Show which backends and extras are here, and the command that installs what is not."""
+def doctor(
+    record: Annotated[
+        Path | None, typer.Option(help="Also write the system's files that were read, without identifiers.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show which backends and extras are here, and the command that installs what is not; on a Jetson, the board.
+
+    Example: medsam-edge doctor --record my-board.json
+    """
     from ...runtime.doctor import diagnose
-    from ..console import show
+    from ...runtime.engines.board_files import collect
+    from ...runtime.files import write_atomic
+    from ..console import say, show
     from ..tables import doctor_tables
 
+    if record is not None:
+        write_atomic(record, collect())
+        say(f"wrote {record}: read it before you give it away")
     found = diagnose()
     show("doctor", found, as_json, lambda: doctor_tables(found))
 

@@ -23,7 +23,7 @@ class Opening:
 
     Attributes:
         kind: "bundle", "torch" (the authors' way) or "gemm" (the machine itself).
-        bundle, backend: For "bundle", as `load` takes them.
+        bundle, backend, state: For "bundle", as `load` takes them; no state is "".
         weights: For "torch", a file with the state dict. For "gemm", unused.
         library: For "gemm", "torch" or "numpy".
         profile: For "torch", the bundle's profile as data.
@@ -35,6 +35,7 @@ class Opening:
     weights: str = ""
     library: str = ""
     profile: dict[str, object] = field(default_factory=dict)
+    state: str = ""
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def open_subject(opening: Opening) -> Subject:
         MedSAMEdgeError: Whatever opening a bundle or a checkpoint raises.
     """
     if opening.kind == "bundle":
-        return BundleSubject(load(opening.bundle, opening.backend, unjudged=True))
+        return BundleSubject(load(opening.bundle, opening.backend, state=opening.state or None, unjudged=True))
     from .upstream import Upstream  # needs PyTorch
 
     return Upstream(Path(opening.weights), Profile.from_dict(opening.profile))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
 
-from ..errors import MissingExtraError
+from ..errors import DriverError, MissingExtraError
 from ..state import CacheStatus, StateFolder
 from ..state_manifest import BlobKey
 from .base import BACKENDS, TENSORRT, Backend, BackendChoice, GraphSource, choice_from_text
@@ -16,6 +16,7 @@ EXTRAS = {"onnxruntime": "ort", "openvino": "openvino", "tensorrt": "tensorrt", 
 # What `auto` tries, the faster one on Intel processors first. The fake is never chosen by itself, nor is TensorRT: its
 # engines have to be built before.
 LADDER = ("openvino", "onnxruntime")
+NO_GPU = "needs a GPU that answers, see driver"
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ def status(name: str) -> BackendStatus:
             return BackendStatus(name, *status_of(name))
         module = _module(name)
         return BackendStatus(name, module.version(), module.devices(), None)
+    except DriverError:
+        return BackendStatus(name, None, (), NO_GPU)
     except (ModuleNotFoundError, MissingExtraError):
         return BackendStatus(name, None, (), install_hint(EXTRAS[name]))
     except Exception as error:  # a binary that does not load raises what it likes, and must not take others along

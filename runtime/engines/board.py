@@ -1,15 +1,14 @@
-"""What a Jetson says about itself that decides a build: system version, memory, swap, desktop, power mode.
+"""What a Jetson says about itself that decides a build: model, system, memory, swap, desktop, power mode.
 
-All of it is read from the system's own files, as anybody may; nothing is changed. `root` stands for `/`, so that tests
-have boards of their own.
+All of it is read from the system's own files, as anybody may; nothing is changed. `sensors` reads what moves.
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from .options import GIB, MIB
+from .system_files import SystemFiles
 
 # The first L4T release of each JetPack, newest first (docs/tensorrt.md).
 _JETPACKS = (
@@ -17,7 +16,8 @@ _JETPACKS = (
     ((36, 5, 2), "6.2.3"), ((36, 5, 0), "6.2.2"), ((36, 4, 4), "6.2.1"), ((36, 4, 3), "6.2"), ((36, 4, 0), "6.1"),
     ((36, 2, 0), "6.0"),
 )  # fmt: skip
-_DESKTOPS = {"Xorg", "gnome-shell", "Xwayland", "lightdm", "gdm3"}
+_MODE = r"< *POWER_MODEL +ID=(\d+) +NAME=(\S+) *>"
+DESKTOPS = {"Xorg", "gnome-shell", "Xwayland", "lightdm", "gdm3"}
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,13 @@ class Board:
     Attributes:
         l4t: "36.4.3", or None where this is no Jetson.
         jetpack: "6.2", or None where the release is not known.
-        power_mode: The mode's name or number, or None where the system does not tell.
+        power_mode: The mode's name or number, or None where the system does not tell. A board whose mode was never set
+            is in its default one, and says so: "25W (default)".
         free_bytes: Memory that programs can still have.
         swap_bytes: Swap that is free.
         desktop: Whether a desktop session takes part of the memory.
+        model: As the device tree names it, or None.
+        memory_bytes: All memory; a Jetson's GPU shares it.
     """
 
     l4t: str | None
@@ -39,20 +42,48 @@ class Board:
     free_bytes: int
     swap_bytes: int
     desktop: bool
+    model: str | None = None
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class SystemPython:
+    """A Python of the system's for which TensorRT is installed; `tensorrt` is its version, or "" if it does not say."""
+
+    version: str
+    tensorrt: str
 
 
 def board(root: Path = Path("/")) -> Board:
-    """Read the system's files."""
-    l4t = _l4t(_text(root / "etc/nv_tegra_release"))
-    memory = _meminfo(_text(root / "proc/meminfo"))
+    """Read the files below a root."""
+    return read_board(SystemFiles(root))
+
+
+def read_board(files: SystemFiles) -> Board:
+    """Read what does not move while a program runs, and how much memory is free."""
+    l4t = _l4t(files.text("etc/nv_tegra_release"))
+    memory = _meminfo(files.text("proc/meminfo"))
     return Board(
         l4t=".".join(map(str, l4t)) if l4t else None,
         jetpack=next((name for first, name in _JETPACKS if l4t and l4t[0] == first[0] and l4t >= first), None),
-        power_mode=_power_mode(root) if l4t else None,
+        power_mode=_power_mode(files) if l4t else None,
         free_bytes=memory.get("MemAvailable", 0),
         swap_bytes=memory.get("SwapFree", 0),
-        desktop=any(name in _DESKTOPS for name in _programs(root / "proc")),
+        desktop=any(files.text(path) in DESKTOPS for path in files.names("proc/[0-9]*/comm")),
+        model=files.text("proc/device-tree/model") or None,
+        memory_bytes=memory.get("MemTotal", 0),
     )
+
+
+def system_pythons(files: SystemFiles) -> tuple[SystemPython, ...]:
+    """Return the system's Pythons that have TensorRT: an environment has to be made with one of them."""
+    found = []
+    for path in files.present("usr/lib/python3*/dist-packages/tensorrt/__init__.py"):
+        folder = path.removesuffix("/tensorrt/__init__.py")
+        named = [one.rpartition("/tensorrt-")[2] for one in files.names(f"{folder}/tensorrt-*.dist-info")]
+        version = path.split("/")[2].removeprefix("python")
+        found.append(SystemPython(version, named[0].removesuffix(".dist-info") if named else ""))
+    return tuple(found)
 
 
 def estimate(graph_bytes: int, workspace_bytes: int) -> int:
@@ -96,22 +127,12 @@ def _meminfo(text: str) -> dict[str, int]:
     return {name: int(kib) * 1024 for name, kib in re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE)}
 
 
-def _power_mode(root: Path) -> str | None:
-    found = re.search(r"pmode:\s*(\d+)", _text(root / "var/lib/nvpmodel/status"))
-    if not found:
-        return None
-    names = re.findall(r"< POWER_MODEL ID=(\d+) NAME=(\S+) >", _text(root / "etc/nvpmodel.conf"))
-    known: dict[int, str] = {int(number): name for number, name in names}
-    return known.get(int(found[1]), str(int(found[1])))
-
-
-def _programs(processes: Path) -> Iterator[str]:
-    for path in processes.glob("[0-9]*/comm"):
-        yield _text(path).strip()
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+def _power_mode(files: SystemFiles) -> str | None:
+    """What `nvpmodel -q` answers, from the two files that it reads and writes itself, which need no root."""
+    catalogue = files.text("etc/nvpmodel.conf")
+    known: dict[int, str] = {int(number): name for number, name in re.findall(_MODE, catalogue)}
+    if set_to := re.search(r"pmode:\s*(\d+)", files.text("var/lib/nvpmodel/status")):
+        return known.get(int(set_to[1]), str(int(set_to[1])))
+    if default := re.search(r"< *PM_CONFIG +DEFAULT=(\d+) *>", catalogue):
+        return f"{known.get(int(default[1]), default[1])} (default)"
+    return None

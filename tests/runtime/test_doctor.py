@@ -1,9 +1,19 @@
+import json
+import shutil
+from collections.abc import Callable
 from importlib import metadata
+from io import StringIO
+from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
+from medsam_edge.benchmarks.jetson_tables import jetson_tables
 from medsam_edge.runtime import doctor
 from medsam_edge.runtime.doctor import ExtraStatus, diagnose, extra_status, require_extra
-from medsam_edge.runtime.errors import MachineError, MissingExtraError
+from medsam_edge.runtime.engines.board_files import unpack
+from medsam_edge.runtime.engines.gpu import Gpu
+from medsam_edge.runtime.errors import DriverError, MachineError, MissingExtraError
+from rich.console import Console
 
 PACKAGES = ("torch", "onnx", "onnxscript", "safetensors")
 
@@ -64,6 +74,73 @@ def test_the_diagnosis_covers_machine_backends_and_extras(installed: set[str]) -
     found = diagnose()
     assert found.python.startswith("3.")
     assert found.memory_gib > 0
-    assert [backend.name for backend in found.backends] == ["openvino", "onnxruntime"]
-    assert [extra.name for extra in found.extras] == ["export", "calibrate", "plot", "dicom", "volumes", "baseline"]
+    assert [backend.name for backend in found.backends] == ["openvino", "onnxruntime", "tensorrt", "tensorrt-rtx"]
+    assert [extra.name for extra in found.extras] == [
+        "export",
+        "tensorrt",
+        "tensorrt-rtx",
+        "cuda-python",
+        "calibrate",
+        "plot",
+        "dicom",
+        "volumes",
+        "baseline",
+    ]
     assert all(extra.missing for extra in found.extras)
+
+
+BOARD = Path(__file__).parent / "engines" / "boards" / "thor.json"
+
+
+def test_a_jetson_is_described_and_its_python_named(installed: set[str], tmp_path: Path) -> None:
+    unpack(BOARD.read_bytes(), tmp_path)
+    found = diagnose(tmp_path)
+    assert found.jetson
+    assert found.jetson.board.model == "NVIDIA Jetson AGX Thor Developer Kit"
+    assert found.jetson.remedy == "/usr/bin/python3.12 -m venv --system-site-packages ENV"
+    text = StringIO()
+    Console(file=text, width=100).print(jetson_tables(found.jetson))
+    for words in ("120W", "JetPack 7.0", "23400 mW, VIN", "1575 MHz, locked", "tj-thermal 55.1", "does not see it"):
+        assert words in text.getvalue(), words
+    tensorrt = next(extra for extra in found.extras if extra.name == "tensorrt")
+    assert tensorrt.missing == found.jetson.remedy
+
+
+def test_where_python_sees_tensorrt_only_pycuda_is_missing(installed: set[str], tmp_path: Path) -> None:
+    unpack(BOARD.read_bytes(), tmp_path)
+    installed.add("tensorrt")
+    found = diagnose(tmp_path)
+    assert found.jetson
+    assert (found.jetson.this_python, found.jetson.remedy) == (True, None)
+    assert next(extra for extra in found.extras if extra.name == "tensorrt").missing == "pip install pycuda"
+
+
+def test_without_tensorrt_the_systems_package_is_named(installed: set[str], tmp_path: Path) -> None:
+    unpack(BOARD.read_bytes(), tmp_path)
+    shutil.rmtree(tmp_path / "usr")
+    found = diagnose(tmp_path)
+    assert found.jetson
+    assert found.jetson.remedy == "sudo apt install nvidia-jetpack"
+
+
+def test_another_machine_is_no_jetson(installed: set[str], tmp_path: Path) -> None:
+    assert diagnose(tmp_path).jetson is None
+
+
+def test_the_driver_is_described_or_why_there_is_none(installed: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Gpu("Orin", "8.7", 1, True, "12.6")
+    monkeypatch.setattr(doctor, "gpu", lambda: here)
+    assert (diagnose().gpu, diagnose().no_gpu) == (here, "")
+
+    def missing() -> Gpu:
+        raise DriverError("a GPU", "no driver", "install one")
+
+    monkeypatch.setattr(doctor, "gpu", missing)
+    assert (diagnose().gpu, diagnose().no_gpu) == (None, "no driver")
+
+
+def test_the_verb_records_the_files_that_were_read(tmp_path: Path, cli: Callable[..., CompletedProcess[str]]) -> None:
+    done = cli("doctor", "--record", tmp_path / "board.json")
+    assert done.returncode == 0
+    assert "read it before you give it away" in done.stderr
+    assert "proc/meminfo" in json.loads((tmp_path / "board.json").read_text())["files"]

@@ -101,7 +101,9 @@ def jetson(root: Path, release: str = "R36 (release), REVISION: 4.3", mode: str 
 
 
 def test_a_board_is_read_from_the_systems_files(tmp_path: Path) -> None:
-    assert board(jetson(tmp_path)) == Board("36.4.3", "6.2", "MAXN_SUPER", 2 * GIB, 512 * MIB, True)
+    assert board(jetson(tmp_path)) == Board(
+        "36.4.3", "6.2", "MAXN_SUPER", 2 * GIB, 512 * MIB, True, None, 7802880 * 1024
+    )
     assert board(tmp_path / "nothing") == Board(None, None, None, 0, 0, False)
 
 
