@@ -13,6 +13,7 @@ from hashlib import sha256
 import onnx
 
 from ..runtime.profile import Profile
+from ..runtime.types import Progress
 from .case_set import CaseSet
 from .half import halved
 from .int8_graphs import CHUNK, EncoderFeeds
