@@ -15,6 +15,7 @@ from ..runtime.errors import one_line
 from .acceptance import NOT_RUN, PASSED, Acceptance, Device, Measurement, Verdict
 from .latency import served
 from .table_parts import table
+from .verification import TaskGroup
 
 if TYPE_CHECKING:
     from .accepting import Accepted
@@ -139,6 +140,16 @@ def _details(verdict: Verdict) -> Iterator[str]:
         for one in verdict.masks
     ]
     yield from _table(("modality", "n", "DSC mean", "worst", "NSD mean", "worst"), figures)
+    yield from _tasks(verdict.tasks)
+
+
+def _tasks(tasks: Sequence[TaskGroup]) -> Iterator[str]:
+    yield "Masks against the phantoms' own; no gate, it says how good the model is:\n"
+    rows = [
+        (one.modality, one.model.dsc.n, *(f"{part.dsc.mean:.3f}" for part in (one.model, one.box_fill)))
+        for one in tasks
+    ]
+    yield from _table(("modality", "n", "DSC mean", "of a filled box"), rows)
 
 
 def _engine(engine: Engine) -> tuple[object, ...]:

@@ -16,7 +16,7 @@ EXTRAS = {"onnxruntime": "ort", "openvino": "openvino", "tensorrt": "tensorrt", 
 # What `auto` tries, the faster one on Intel processors first. The fake is never chosen by itself, nor is TensorRT: its
 # engines have to be built before.
 LADDER = ("openvino", "onnxruntime")
-NO_GPU = "needs a GPU that answers, see driver"
+NO_GPU = "no driver, or no GPU that answers it"
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,12 @@ def test_each_backend_of_a_bundle_is_one(bundle: Bundle) -> None:
     assert {one.role for one in found} == {Role.OWN}
 
 
+def test_only_tensorrt_is_told_where_its_engines_lie(bundle: Bundle) -> None:
+    found = bundle_candidates(bundle, ["openvino", "tensorrt:GPU:int8", "tensorrt-rtx"], engines=Path("/state"))
+    assert [one.opening.state for one in found] == ["", "/state", "/state"]
+    assert {one.opening.state for one in bundle_candidates(bundle, ["openvino", "tensorrt"])} == {""}
+
+
 def test_other_bundles_are_named_by_their_folders(moved: Callable[[str], Bundle]) -> None:
     found = against_candidates(moved("/a/x"), [moved("/a/y"), moved("/b/z")], ["fake", "onnxruntime"])
     assert [one.name for one in found] == ["y", "y", "z", "z"]

@@ -30,6 +30,16 @@ def said(*messages: object) -> list[str]:
     return lines
 
 
+@pytest.mark.parametrize(("state", "given"), [("", None), ("/state", "/state")])
+def test_a_bundle_is_opened_with_the_state_that_was_said(
+    monkeypatch: pytest.MonkeyPatch, state: str, given: str | None
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(module, "load", lambda *words, state: asked.append((*words, state)))
+    module.open_subject(Opening("bundle", "b", "tensorrt", state=state))
+    assert asked == [("b", "tensorrt", given)]
+
+
 def test_a_bundle_is_opened_timed_and_compared(tiny_bundle: Path, samples: str) -> None:
     lines = said(
         Opening("bundle", str(tiny_bundle), "fake"),
