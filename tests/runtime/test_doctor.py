@@ -65,5 +65,5 @@ def test_the_diagnosis_covers_machine_backends_and_extras(installed: set[str]) -
     assert found.python.startswith("3.")
     assert found.memory_gib > 0
     assert [backend.name for backend in found.backends] == ["openvino", "onnxruntime"]
-    assert [extra.name for extra in found.extras] == ["export", "calibrate", "baseline"]
+    assert [extra.name for extra in found.extras] == ["export", "calibrate", "volumes", "baseline"]
     assert all(extra.missing for extra in found.extras)
