@@ -88,7 +88,7 @@ def tubes(slices: int, objects: int) -> tuple[Volume, list[Prompt]]:
         radius = 0.35 * SIDE / max(across, ROWS)
         voxels[:, (rows - y) ** 2 + (columns - x) ** 2 <= radius**2] += np.uint8(100 + 5 * (index % 20))
         box = (x - radius, y - radius, x + radius, y + radius)
-        prompts.append(Prompt(box, round((index + 0.5) * slices / objects), 0, slices - 1))
+        prompts.append(Prompt(box, int((index + 0.5) * slices / objects), 0, slices - 1))
     return Volume(voxels, Geometry(np.eye(4)), ChallengeForm(None)), prompts
 
 
