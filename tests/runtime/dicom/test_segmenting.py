@@ -149,8 +149,8 @@ def test_requests_that_cannot_be_meant_are_refused(
         ((folder, "--box", "1,1,9,99@1", *WINDOW), "a box inside its image"),
         ((folder, "--box", "1,1,9,9@1"), "--window header"),
         ((folder, "--box", "1,1,9,9@1", *WINDOW, "--dicom-seg", "none"), "binary or labelmap"),
-        ((folder, picture, "--box", "1,1,9,9"), "either DICOM or pictures"),
-        ((picture, "--box", "1,1,9,9", "--dicom-seg", "binary"), "for pictures"),
+        ((folder, picture, "--box", "1,1,9,9"), "either DICOM or other images"),
+        ((picture, "--box", "1,1,9,9", "--dicom-seg", "binary"), "for other images"),
         ((folder, "--boxes-from", picture, *WINDOW), "a DICOM SEG to take"),
         ((folder, folder, "--box", "1,1,9,9@1", *WINDOW), "inputs with different names"),
     ):
