@@ -35,9 +35,9 @@ def test_a_bundle_is_opened_with_the_state_that_was_said(
     monkeypatch: pytest.MonkeyPatch, state: str, given: str | None
 ) -> None:
     asked: list[object] = []
-    monkeypatch.setattr(module, "load", lambda *words, state: asked.append((*words, state)))
+    monkeypatch.setattr(module, "load", lambda *words, **options: asked.append((*words, options)))
     module.open_subject(Opening("bundle", "b", "tensorrt", state=state))
-    assert asked == [("b", "tensorrt", given)]
+    assert asked == [("b", "tensorrt", {"state": given, "unjudged": True})]
 
 
 def test_a_bundle_is_opened_timed_and_compared(tiny_bundle: Path, samples: str) -> None:
